@@ -1,0 +1,56 @@
+"""What every op asks of its arguments, and one way to say no: op, argument, expectation, what was given, what to do."""
+
+from __future__ import annotations
+
+import operator
+from typing import NoReturn
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+def refuse(op: str, message: str) -> NoReturn:
+    """Raise the `ValueError` of `op`, in one line."""
+    raise ValueError(f"{op}: {message}")
+
+
+def float_array(op: str, name: str, value: ArrayLike) -> jax.Array:
+    """`value` as a jax array of a floating dtype."""
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        refuse(op, f"{name} must be an array of floats, got {type(value).__name__} ({error})")
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        refuse(
+            op,
+            f"{name} must have a floating dtype, got {array.dtype}; convert it, as by {name}.astype('float32')",
+        )
+    return array
+
+
+def image_array(op: str, name: str, value: ArrayLike, spatial_axes: int | None = None) -> jax.Array:
+    """`value` as a floating array (N, *spatial, C) with at least one spatial axis, or exactly `spatial_axes`."""
+    array = float_array(op, name, value)
+    if array.ndim < 3:
+        refuse(
+            op,
+            f"{name} must be (N, *spatial, C) with at least one spatial axis, got shape {array.shape}; "
+            f"add the missing axes, as by {name}[None] for the batch or {name}[..., None] for the channel",
+        )
+    if spatial_axes is not None and array.ndim != spatial_axes + 2:
+        refuse(op, f"{name} must be (N, *spatial, C) with {spatial_axes} spatial axes, got shape {array.shape}")
+    return array
+
+
+def one_axis(op: str, name: str, array: jax.Array, axis: int) -> int:
+    """`axis` as a non-negative axis of `array` that is not empty, or a `ValueError` naming `op`."""
+    try:
+        index = operator.index(axis)
+    except TypeError:
+        refuse(op, f"axis must be an int, got {axis!r}")
+    if not -array.ndim <= index < array.ndim:
+        refuse(op, f"axis must be one of the {array.ndim} of {name} {array.shape}, got {axis}")
+    if array.shape[index] == 0:
+        refuse(op, f"{name} must not be empty along axis {axis}, got shape {array.shape}")
+    return index % array.ndim

@@ -1,0 +1,56 @@
+"""The dtypes of a bilinear op y = x k: what each of its three maps computes in, sums in and returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from jaxcnn.ops._arguments import refuse
+
+
+def accumulator(*dtypes: DTypeLike) -> np.dtype:
+    """The dtype in which sums of these are kept: float32 for the narrow floats, their own otherwise."""
+    return jnp.promote_types(jnp.result_type(*dtypes), jnp.float32)
+
+
+@dataclass(frozen=True)
+class Dtypes:
+    """The dtypes of x, kernel and y; dx, dk and dy have the same.
+
+    y is computed in the dtype of x, to which the kernel is rounded; so are dx and dk, unless y is wider. Every sum is
+    kept in float32 or wider, so that bfloat16 activations with a float32 kernel give a float32 kernel gradient that
+    was never rounded to bfloat16.
+    """
+
+    x: np.dtype
+    kernel: np.dtype
+    y: np.dtype
+
+    @classmethod
+    def of(cls, op: str, x: jax.Array, kernel: jax.Array, preferred_element_type: DTypeLike | None) -> Dtypes:
+        """The dtypes of y = x k, y as preferred or as x, or a `ValueError` naming `op`."""
+        return cls(x.dtype, kernel.dtype, preferred(op, preferred_element_type, x.dtype))
+
+    @property
+    def of_gradients(self) -> np.dtype:
+        """The dtype that products with dy are computed in: holds x and dy exactly."""
+        return jnp.promote_types(self.x, self.y)
+
+    @property
+    def of_sums(self) -> np.dtype:
+        """The dtype that every sum is kept in."""
+        return accumulator(self.x, self.y)
+
+
+def preferred(op: str, preferred_element_type: DTypeLike | None, otherwise: np.dtype) -> np.dtype:
+    """The result's dtype, or a `ValueError` naming `op` where that is no floating dtype."""
+    if preferred_element_type is None:
+        return otherwise
+    dtype = jax.dtypes.canonicalize_dtype(preferred_element_type)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        refuse(op, f"preferred_element_type must be a floating dtype or None, got {preferred_element_type!r}")
+    return dtype

@@ -1,0 +1,30 @@
+"""How the plain references read their options: apart from `_window`, so that the two cannot share a mistake."""
+
+from __future__ import annotations
+
+from jax import lax
+
+from jaxcnn.ops._window import Padding, PerAxis
+
+
+def per_axis(value: PerAxis, axes: int) -> tuple[int, ...]:
+    """`value`, or one of it per spatial axis."""
+    return (value,) * axes if isinstance(value, int) else tuple(value)
+
+
+def lax_padding(padding: Padding, axes: int) -> str | list[tuple[int, int]]:
+    """`padding` as lax takes it: a name, or a (lo, hi) per spatial axis."""
+    if isinstance(padding, str):
+        return padding
+    entries = [padding] * axes if isinstance(padding, int) else padding
+    return [(entry, entry) if isinstance(entry, int) else (entry[0], entry[1]) for entry in entries]
+
+
+def pairs(
+    padding: Padding, shape: tuple[int, ...], span: tuple[int, ...], stride: tuple[int, ...]
+) -> list[tuple[int, int]]:
+    """`padding` as a (lo, hi) per spatial axis, names resolved by lax."""
+    resolved = lax_padding(padding, len(shape))
+    if isinstance(resolved, str):
+        return [(lo, hi) for lo, hi in lax.padtype_to_pads(shape, span, stride, resolved)]
+    return resolved
