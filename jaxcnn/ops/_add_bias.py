@@ -1,0 +1,57 @@
+"""The bias of a convolution or of a dense layer, and its gradient.
+
+Legend
+    y   (N, *places, C)     the product that the bias is added to
+    b   (C,)
+
+Forward     z[..., c] = y[..., c] + b[c]                                                             [R 1, 2; V 2]
+Backward    dz[..., c] / db[c'] = [c = c'], so  db[c] = sum over images and places of dz[..., c]     [R 4, 9; V 6, 24]
+            and dy = dz
+Residuals   none; the bias's dtype is static
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.ops._arguments import float_array, refuse
+from jaxcnn.ops._dtypes import accumulator
+
+
+def reference(y: jax.Array, bias: jax.Array) -> jax.Array:
+    """The plain forward."""
+    return y + bias.astype(y.dtype)
+
+
+def add_bias(op: str, y: jax.Array, bias: jax.typing.ArrayLike | None) -> jax.Array:
+    """y + bias in the dtype of y, or a `ValueError` of `op` where bias is not (C,)."""
+    if bias is None:
+        return y
+    bias = float_array(op, "bias", bias)
+    if bias.shape != y.shape[-1:]:
+        refuse(
+            op,
+            f"bias must be (C_out,) = {y.shape[-1:]} for the kernel's output channels, got shape {bias.shape}",
+        )
+    return _add_bias(bias.dtype, y, bias)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("bias_dtype",))
+def _add_bias(bias_dtype: np.dtype, y: jax.Array, bias: jax.Array) -> jax.Array:
+    return y + bias.astype(y.dtype)
+
+
+def _add_bias_fwd(bias_dtype: np.dtype, y: jax.Array, bias: jax.Array) -> tuple[jax.Array, None]:
+    return _add_bias(bias_dtype, y, bias), None
+
+
+def _add_bias_bwd(bias_dtype: np.dtype, _: None, dz: jax.Array) -> tuple[jax.Array, jax.Array]:
+    db = jnp.sum(dz, axis=tuple(range(dz.ndim - 1)), dtype=accumulator(dz.dtype))  # [R 4]
+    return dz, db.astype(bias_dtype)
+
+
+_add_bias.defvjp(_add_bias_fwd, _add_bias_bwd)

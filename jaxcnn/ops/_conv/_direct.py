@@ -1,0 +1,82 @@
+"""`direct`: the three maps as lax convolutions, which XLA gives to cuDNN, to the TPU's MXU or to its CPU kernels.
+
+    correlate        y  = x * k                                   stride s, dilation d                      [R 1]
+    input_gradient   dx = dy, dilated by s, * k flipped           the full convolution                      [R 6, 8]
+    kernel_gradient  dk = x * dy as the kernel, stride d, dilation s: the two swap places                   [R 5, 7]
+
+For dx, with L = (out - 1) s + 1 the length of the dilated dy, the padding that makes the output as long as x is
+(r - 1 - lo, H - L + lo). Both are >= 0 because no window lies wholly in padding, so nothing is ever cropped and no
+negative padding reaches XLA, which would keep it off cuDNN.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.ops._conv._form import Form
+
+
+def correlate(form: Form, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """y[n, i, c] = sum_(u, c') k[u, c', c] x_pad[n, i s + u d, c'] [R 1]."""
+    window = form.window
+    y = lax.conv_general_dilated(
+        x,
+        kernel.astype(form.dtypes.x),
+        window_strides=window.stride,
+        padding=window.padding,
+        rhs_dilation=window.dilation,
+        dimension_numbers=form.layout("N*C", "*IO", "N*C"),
+        feature_group_count=form.groups,
+        precision=form.precision,
+        preferred_element_type=form.dtypes.of_sums,
+    )
+    return y.astype(form.dtypes.y)
+
+
+def input_gradient(form: Form, kernel: jax.Array, dy: jax.Array) -> jax.Array:
+    """dx[n, a, c'] = sum_(c, u) k[u, c', c] dy[n, (a + lo - u d) / s, c] where that is an index, else 0 [R 6]."""
+    window = form.window
+    axes = zip(window.shape, window.out, window.span, window.stride, window.padding, strict=True)
+    padding = [(r - 1 - lo, h - ((out - 1) * s + 1) + lo) for h, out, r, s, (lo, _) in axes]
+    dx = lax.conv_general_dilated(
+        dy.astype(form.dtypes.of_gradients),
+        _flip_and_transpose(kernel.astype(form.dtypes.x), form.groups).astype(form.dtypes.of_gradients),
+        window_strides=(1,) * len(window.shape),
+        padding=padding,
+        lhs_dilation=window.stride,
+        rhs_dilation=window.dilation,
+        dimension_numbers=form.layout("N*C", "*IO", "N*C"),
+        feature_group_count=form.groups,
+        precision=form.precision,
+        preferred_element_type=form.dtypes.of_sums,
+    )
+    return dx.astype(form.dtypes.x)
+
+
+def kernel_gradient(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
+    """dk[u, c', c] = sum_(n, i) dy[n, i, c] x_pad[n, i s + u d, c'] [R 5]: batch and channels swap places."""
+    window = form.window
+    axes = zip(window.shape, window.out, window.size, window.stride, window.padding, window.dilation, strict=True)
+    # the high side is cut or grown so that the output has exactly k taps
+    padding = [(lo, (out - 1) * s + 1 + (k - 1) * d - h - lo) for h, out, k, s, (lo, _), d in axes]
+    dk = lax.conv_general_dilated(
+        x.astype(form.dtypes.of_gradients),
+        dy.astype(form.dtypes.of_gradients),
+        window_strides=window.dilation,
+        padding=padding,
+        rhs_dilation=window.stride,
+        dimension_numbers=form.layout("C*N", "I*O", "*NC"),
+        batch_group_count=form.groups,
+        precision=form.precision,
+        preferred_element_type=form.dtypes.of_sums,
+    )
+    return dk.astype(form.dtypes.kernel)
+
+
+def _flip_and_transpose(kernel: jax.Array, groups: int) -> jax.Array:
+    """(*k, C_in/groups, C_out) -> (*k, C_out/groups, C_in), every spatial axis reversed."""
+    *size, c_in, c_out = kernel.shape
+    flipped = lax.rev(kernel, range(len(size))).reshape(*size, c_in, groups, c_out // groups)
+    return jnp.swapaxes(flipped, -1, -3).reshape(*size, c_out // groups, groups * c_in)

@@ -1,0 +1,67 @@
+"""The static part of a convolution: what the three maps of one trilinear form share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jax import lax
+
+from jaxcnn.ops._arguments import refuse
+from jaxcnn.ops._dtypes import Dtypes
+from jaxcnn.ops._window import Padding, PerAxis, Window
+
+
+@dataclass(frozen=True)
+class Form:
+    """T(x, k, g) = sum(correlate(x, k) * g) for one geometry: static and hashable."""
+
+    window: Window
+    groups: int
+    dtypes: Dtypes
+    precision: lax.PrecisionLike
+
+    @classmethod
+    def of(
+        cls,
+        op: str,
+        x_shape: Sequence[int],
+        kernel_shape: Sequence[int],
+        dtypes: Dtypes,
+        *,
+        stride: PerAxis,
+        padding: Padding,
+        dilation: PerAxis,
+        groups: int,
+        precision: lax.PrecisionLike,
+    ) -> Form:
+        """The form of x (N, *spatial, C_in) and kernel (*k, C_in/groups, C_out), or a `ValueError` naming `op`."""
+        x_shape, kernel_shape = tuple(x_shape), tuple(kernel_shape)
+        if len(x_shape) < 3:
+            refuse(op, f"x must be (N, *spatial, C_in) with at least one spatial axis, got shape {x_shape}")
+        if len(kernel_shape) != len(x_shape):
+            refuse(
+                op,
+                "x must be (N, *spatial, C_in) and kernel (*k, C_in/groups, C_out), of as many spatial axes, "
+                f"got x {x_shape} and kernel {kernel_shape}",
+            )
+        c_in, (kernel_in, c_out) = x_shape[-1], kernel_shape[-2:]
+        if not isinstance(groups, int) or groups < 1 or c_in % groups or c_out % groups:
+            refuse(
+                op,
+                f"groups must be a positive int that divides C_in = {c_in} and C_out = {c_out}, got {groups!r} "
+                f"(x {x_shape}, kernel {kernel_shape})",
+            )
+        if kernel_in * groups != c_in:
+            refuse(
+                op,
+                f"kernel must have C_in/groups = {c_in}/{groups} = {c_in // groups} input channels for x {x_shape}, "
+                f"got {kernel_in} in shape {kernel_shape}",
+            )
+        window = Window.of(op, x_shape, kernel_shape[:-2], stride, padding, dilation)
+        return cls(window, groups, dtypes, precision)
+
+    def layout(self, lhs: str, rhs: str, out: str) -> tuple[str, str, str]:
+        """lax's dimension numbers, '*' standing for the spatial axes, as in ("N*C", "*IO", "N*C")."""
+        axes = "012345678"[: len(self.window.shape)]
+        return lhs.replace("*", axes), rhs.replace("*", axes), out.replace("*", axes)

@@ -1,0 +1,277 @@
+"""The three maps of convolution as functions of their own: the rule and its algebra are in `_rule`.
+
+    correlate(x, kernel)                        dT/dg   [R 1; V 1]
+    input_gradient(dy, kernel, x_shape)         dT/dx   [R 6, 8; V 34, 38]
+    kernel_gradient(x, dy, kernel_shape)        dT/dk   [R 5, 7; V 33, 37]
+
+for T(x, k, g) = sum(correlate(x, k) g), so that
+
+    <correlate(x, k), g> = <x, input_gradient(g, k)> = <k, kernel_gradient(x, g)>.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike, DTypeLike
+
+from jaxcnn.ops._arguments import float_array, image_array, refuse
+from jaxcnn.ops._conv import _rule
+from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._dtypes import Dtypes, preferred
+from jaxcnn.ops._window import Padding, PerAxis
+
+
+def reference_correlate(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """The plain `correlate`: convolution's own plain forward."""
+    return _rule.reference(
+        x,
+        kernel,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )
+
+
+def reference_input_gradient(
+    dy: jax.Array,
+    kernel: jax.Array,
+    x_shape: Sequence[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """The plain `input_gradient`: autodiff's transpose of the plain forward in x."""
+    dy = jnp.asarray(dy)
+
+    def forward(x: jax.Array) -> jax.Array:
+        return _rule.reference(
+            x,
+            kernel,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            precision=precision,
+            preferred_element_type=dy.dtype,
+        )
+
+    (dx,) = jax.vjp(forward, jnp.zeros(x_shape, preferred_element_type or dy.dtype))[1](dy)
+    return dx
+
+
+def reference_kernel_gradient(
+    x: jax.Array,
+    dy: jax.Array,
+    kernel_shape: Sequence[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """The plain `kernel_gradient`: autodiff's transpose of the plain forward in the kernel."""
+    x, dy = jnp.asarray(x), jnp.asarray(dy)
+
+    def forward(kernel: jax.Array) -> jax.Array:
+        return _rule.reference(
+            x,
+            kernel,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            precision=precision,
+            preferred_element_type=dy.dtype,
+        )
+
+    (dk,) = jax.vjp(forward, jnp.zeros(kernel_shape, preferred_element_type or x.dtype))[1](dy)
+    return dk
+
+
+def correlate(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """Cross-correlate images with a bank of kernels: `conv` without its bias.
+
+    Args:
+        x: images (N, *spatial, C_in), floating.
+        kernel: (*k, C_in/groups, C_out), floating.
+        stride, padding, dilation, groups, precision: as in `conv`.
+        preferred_element_type: dtype of the result; that of x where None.
+
+    Returns:
+        y (N, *out, C_out).
+
+    Raises:
+        ValueError: as `conv`.
+
+    Source:
+        [R 1], [V 1].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> correlate(jnp.arange(5.0).reshape(1, 5, 1), jnp.array([1.0, 10.0]).reshape(2, 1, 1)).ravel().tolist()
+        [10.0, 21.0, 32.0, 43.0]
+    """
+    x = image_array("correlate", "x", x)
+    kernel = float_array("correlate", "kernel", kernel)
+    form = Form.of(
+        "correlate",
+        x.shape,
+        kernel.shape,
+        Dtypes.of("correlate", x, kernel, preferred_element_type),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        precision=precision,
+    )
+    return _rule.correlate(form, x, kernel)
+
+
+def input_gradient(
+    dy: ArrayLike,
+    kernel: ArrayLike,
+    x_shape: Sequence[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """The gradient of `sum(correlate(x, kernel) * dy)` in x: the transposed convolution of dy.
+
+    Args:
+        dy: (N, *out, C_out), floating.
+        kernel: (*k, C_in/groups, C_out), floating.
+        x_shape: (N, *spatial, C_in), which stride and padding leave open.
+        stride, padding, dilation, groups, precision: those of the forward, as in `conv`.
+        preferred_element_type: dtype of the result; that of dy where None.
+
+    Returns:
+        dx of shape x_shape.
+
+    Raises:
+        ValueError: as `conv`; dy that is not of the shape that x_shape and the kernel give.
+
+    Source:
+        [R 6, 8], [V 34, 38] with the kernel flipped.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> dy, kernel = jnp.array([1.0, 2.0]).reshape(1, 2, 1), jnp.array([1.0, 10.0]).reshape(2, 1, 1)
+        >>> input_gradient(dy, kernel, (1, 3, 1)).ravel().tolist()
+        [1.0, 12.0, 20.0]
+    """
+    dy = image_array("input_gradient", "dy", dy)
+    kernel = float_array("input_gradient", "kernel", kernel)
+    x_dtype = preferred("input_gradient", preferred_element_type, dy.dtype)
+    form = Form.of(
+        "input_gradient",
+        x_shape,
+        kernel.shape,
+        Dtypes(x_dtype, kernel.dtype, dy.dtype),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        precision=precision,
+    )
+    _refuse_other_dy("input_gradient", form, dy, x_shape, kernel.shape)
+    return _rule.input_gradient(form, kernel, dy)
+
+
+def kernel_gradient(
+    x: ArrayLike,
+    dy: ArrayLike,
+    kernel_shape: Sequence[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """The gradient of `sum(correlate(x, kernel) * dy)` in the kernel: a cross-correlation of x and dy.
+
+    Args:
+        x: images (N, *spatial, C_in), floating.
+        dy: (N, *out, C_out), floating.
+        kernel_shape: (*k, C_in/groups, C_out), which stride and padding leave open.
+        stride, padding, dilation, groups, precision: those of the forward, as in `conv`.
+        preferred_element_type: dtype of the result; that of x where None.
+
+    Returns:
+        dk of shape kernel_shape.
+
+    Raises:
+        ValueError: as `conv`; dy that is not of the shape that x and kernel_shape give.
+
+    Source:
+        [R 5, 7, 9], [V 33, 37].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> x, dy = jnp.array([1.0, 2.0, 3.0]).reshape(1, 3, 1), jnp.array([1.0, 10.0]).reshape(1, 2, 1)
+        >>> kernel_gradient(x, dy, (2, 1, 1)).ravel().tolist()
+        [21.0, 32.0]
+    """
+    x = image_array("kernel_gradient", "x", x)
+    dy = float_array("kernel_gradient", "dy", dy)
+    kernel_dtype = preferred("kernel_gradient", preferred_element_type, x.dtype)
+    form = Form.of(
+        "kernel_gradient",
+        x.shape,
+        kernel_shape,
+        Dtypes(x.dtype, kernel_dtype, dy.dtype),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        precision=precision,
+    )
+    _refuse_other_dy("kernel_gradient", form, dy, x.shape, kernel_shape)
+    return _rule.kernel_gradient(form, x, dy)
+
+
+def _refuse_other_dy(op: str, form: Form, dy: jax.Array, x_shape: Sequence[int], kernel_shape: Sequence[int]) -> None:
+    expected = (x_shape[0], *form.window.out, kernel_shape[-1])
+    if dy.shape != expected:
+        refuse(
+            op,
+            f"dy must be {expected} for x {tuple(x_shape)} and kernel {tuple(kernel_shape)}, got shape {dy.shape}",
+        )

@@ -1,0 +1,199 @@
+"""Convolution, as deep learning means it: cross-correlation, and its gradients to any order.
+
+Legend (any number of spatial axes; i, a, u stand for one index per axis)
+    x       (N, *spatial, C_in)             k   (*k, C_in/groups, C_out)        b   (C_out,)
+    y, dy   (N, *out, C_out)                s, d  stride and dilation           lo, hi  padding
+    channel c of y belongs to group c // (C_out/groups) and sees that group's C_in/groups channels of x
+
+Forward     y[n, i, c] = b[c] + sum_(u, c') k[u, c', c] x_pad[n, i s + u d, c']                              [R 1; V 1]
+
+Backward    The product of the three is one number,
+
+                T(x, k, g) = sum_(n, i, c) g[n, i, c] sum_(u, c') k[u, c', c] x_pad[n, i s + u d, c'],           (B1)
+
+            linear in x, in k and in g. The gradient of sum(y g) in one argument is what multiplies it in (B1):
+
+                in g   correlate(x, k)         the forward                                                    [R 1]
+                in k   kernel_gradient(x, g)   dk[u, c', c] = sum_(n, i) g[n, i, c] x_pad[n, i s + u d, c']
+                                               a cross-correlation of x and g                 [R 5, 7; V 33, 35, 37]
+                in x   input_gradient(g, k)    dx[n, a, c'] = sum_(u, c) k[u, c', c] g[n, (a + lo - u d)/s, c],
+                                               terms where that is no index of g being zero   [R 6, 8; V 34, 36, 38]
+                                               for s = 1 a full convolution: g, padded by r - 1, correlated
+                                               with k *flipped*. [V 38] writes the flip into its "full
+                                               cross-correlation"; with k as it stands it is wrong.
+
+            So each of the three maps has the other two as its derivatives, and the rule of each is two lines.
+            Gradients of gradients need nothing more.  The bias: `_add_bias` [R 4].
+
+Residuals   x and k, once.
+Conventions a window never lies wholly in padding; rows that no window reaches have gradient 0; y, dx and dk come
+            back in the dtypes of x, x and k, and are summed in float32 or wider (`_dtypes`).
+Sources     [R] 1.2-1.4 and 1.7, [V] 2.1 and 3.4.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike, DTypeLike
+
+from jaxcnn.ops import _add_bias, _plain
+from jaxcnn.ops._arguments import float_array, image_array
+from jaxcnn.ops._conv import _direct, _im2col
+from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._dtypes import Dtypes, accumulator
+from jaxcnn.ops._window import Padding, PerAxis
+
+
+def reference(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """The plain forward of `conv`: one lax convolution, in float32 or wider."""
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    axes, wide = x.ndim - 2, accumulator(x.dtype)
+    spatial = "012345678"[:axes]
+    y = lax.conv_general_dilated(
+        x.astype(wide),
+        kernel.astype(x.dtype).astype(wide),
+        window_strides=_plain.per_axis(stride, axes),
+        padding=_plain.lax_padding(padding, axes),
+        rhs_dilation=_plain.per_axis(dilation, axes),
+        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
+        feature_group_count=groups,
+        precision=precision,
+    ).astype(preferred_element_type or x.dtype)
+    return y if bias is None else _add_bias.reference(y, jnp.asarray(bias))
+
+
+def conv(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """Cross-correlate images with a bank of kernels and add a bias.
+
+    Args:
+        x: images (N, *spatial, C_in), floating.
+        kernel: (*k, C_in/groups, C_out), floating; rounded to the dtype of x.
+        bias: (C_out,), floating, or None.
+        stride: step of the window, an int or one per spatial axis.
+        padding: zeros around x: an int, one per spatial axis, nested (lo, hi) pairs, "SAME" or "VALID".
+        dilation: distance between the kernel's taps, an int or one per spatial axis.
+        groups: number of independent groups of channels; C_in for a depthwise convolution.
+        precision: as in `jax.lax.conv_general_dilated`, for the gradients too.
+        preferred_element_type: dtype of the result; that of x where None.
+
+    Returns:
+        y (N, *out, C_out), out = floor((H + lo + hi - d (k - 1) - 1) / s) + 1 per axis.
+
+    Raises:
+        ValueError: wrong rank or dtype, channels that do not fit, groups that do not divide, a window larger than the
+            padded input or wholly in padding, an option that is not as above.
+
+    Source:
+        [R 1]; its gradients [R 4, 5, 6], [V 33-38]. [V 1] is the case of one channel and no bias.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> x = jnp.arange(9.0).reshape(1, 3, 3, 1)
+        >>> kernel = jnp.array([[1.0, 0.0], [0.0, -1.0]]).reshape(2, 2, 1, 1)
+        >>> conv(x, kernel)[0, :, :, 0].tolist()
+        [[-4.0, -4.0], [-4.0, -4.0]]
+        >>> jax.grad(lambda kernel: conv(x, kernel).sum())(kernel)[:, :, 0, 0].tolist()
+        [[8.0, 12.0], [20.0, 24.0]]
+    """
+    x = image_array("conv", "x", x)
+    kernel = float_array("conv", "kernel", kernel)
+    dtypes = Dtypes.of("conv", x, kernel, preferred_element_type)
+    form = Form.of(
+        "conv",
+        x.shape,
+        kernel.shape,
+        dtypes,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        precision=precision,
+    )
+    return _add_bias.add_bias("conv", correlate(form, x, kernel), bias)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("form",))
+def correlate(form: Form, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """dT/dg: y [R 1]."""
+    return _direct.correlate(form, x, kernel)
+
+
+def _correlate_fwd(form: Form, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return correlate(form, x, kernel), (x, kernel)
+
+
+def _correlate_bwd(form: Form, saved: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    return input_gradient(form, kernel, dy), kernel_gradient(form, x, dy)  # [R 6; V 38], [R 5; V 37]
+
+
+correlate.defvjp(_correlate_fwd, _correlate_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("form",))
+def input_gradient(form: Form, kernel: jax.Array, dy: jax.Array) -> jax.Array:
+    """dT/dx: dx [R 6, 8; V 34, 38]."""
+    return _direct.input_gradient(form, kernel, dy)
+
+
+def _input_gradient_fwd(form: Form, kernel: jax.Array, dy: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return input_gradient(form, kernel, dy), (kernel, dy)
+
+
+def _input_gradient_bwd(form: Form, saved: tuple[jax.Array, jax.Array], x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    kernel, dy = saved
+    return kernel_gradient(form, x, dy), correlate(form, x, kernel)  # (B1)
+
+
+input_gradient.defvjp(_input_gradient_fwd, _input_gradient_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("form",))
+def kernel_gradient(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
+    """dT/dk: dk [R 5, 7, 9; V 33, 37].
+
+    Products of the unfolded x on a CPU, where lax's own is slow, and in a loop tens of times slower; lax elsewhere.
+    """
+    return lax.platform_dependent(
+        x, dy, cpu=partial(_im2col.kernel_gradient, form), default=partial(_direct.kernel_gradient, form)
+    )
+
+
+def _kernel_gradient_fwd(form: Form, x: jax.Array, dy: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return kernel_gradient(form, x, dy), (x, dy)
+
+
+def _kernel_gradient_bwd(
+    form: Form, saved: tuple[jax.Array, jax.Array], kernel: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, dy = saved
+    return input_gradient(form, kernel, dy), correlate(form, x, kernel)  # (B1)
+
+
+kernel_gradient.defvjp(_kernel_gradient_fwd, _kernel_gradient_bwd)

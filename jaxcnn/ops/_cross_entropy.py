@@ -1,0 +1,102 @@
+"""Cross-entropy of probabilities, clipped as [V 4] clips them.
+
+Legend
+    p, dp   (N, K) probabilities        y   labels: (N,) classes or (N, K) distributions        L, dL   (N,)
+    q       min(max(p, e), 1 - e), the clipped probabilities
+
+Forward     L[n] = - sum_i y[n, i] log q[n, i]                                                                 [V 4]
+Backward    dL / dq_i = - y_i / q_i                                                       [V 8], a term for each i
+            dq_i / dp_i = [e < p_i < 1 - e]     so  dp_i = - dL y_i / p_i inside the limits, 0 at and beyond them  (B4)
+            dL / dy_i = - log q_i               for distributions                                              (B5)
+Residuals   p and y
+Conventions the clip is computed in float32 or wider, for 1 - 1e-7 rounds to 1 in the narrow floats; the loss comes back
+            in that dtype. Where the label's own probability is clipped the gradient is 0, though the prediction
+            may be utterly wrong: [V 17], `softmax_cross_entropy`, is the rule to train with.
+Sources     [V] 2.3, 3.1.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxcnn.ops._arguments import float_array, refuse
+from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array
+
+
+def reference(probabilities: jax.Array, labels: jax.Array, *, epsilon: float = 1e-7) -> jax.Array:
+    """The plain forward."""
+    p, labels = jnp.asarray(probabilities), jnp.asarray(labels)
+    p = p.astype(accumulator(p.dtype))
+    y = jax.nn.one_hot(labels, p.shape[-1], dtype=p.dtype) if are_classes(labels) else labels
+    q = lax.clamp(jnp.asarray(epsilon, p.dtype), p, jnp.asarray(1 - epsilon, p.dtype))
+    return -jnp.sum(jax.scipy.special.xlogy(y, q), axis=-1)
+
+
+def cross_entropy(probabilities: ArrayLike, labels: ArrayLike, *, epsilon: float = 1e-7) -> jax.Array:
+    """The cross-entropy of each example's probabilities with its label.
+
+    Args:
+        probabilities: (N, K), floating, as from `softmax`.
+        labels: (N,) integer classes in [0, K), or (N, K) floating distributions.
+        epsilon: probabilities are clipped to [epsilon, 1 - epsilon]; between 0 and 1/2.
+
+    Returns:
+        L (N,), in nats, in float32 or wider; NaN for a class out of range that only shows under jit.
+
+    Raises:
+        ValueError: wrong rank or dtype, labels that do not fit or are out of range, an epsilon that is not as above.
+
+    Source:
+        [V 4], its gradient [V 8]; `softmax_cross_entropy` for the fused [V 17].
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> p = jnp.array([[0.25, 0.75]])
+        >>> jax.grad(lambda p: cross_entropy(p, jnp.array([0])).sum())(p).tolist()
+        [[-4.0, -0.0]]
+    """
+    p = float_array("cross_entropy", "probabilities", probabilities)
+    labels = labels_array("cross_entropy", "probabilities", p, labels)
+    if not 0 <= epsilon < 0.5:
+        refuse("cross_entropy", f"epsilon must be at least 0 and below 1/2, got {epsilon!r}")
+    return _cross_entropy(p, labels, float(epsilon))
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("epsilon",))
+def _cross_entropy(p: jax.Array, labels: jax.Array, epsilon: float) -> jax.Array:
+    log_q = _log_clipped(p, epsilon)
+    return expected_surprise(distributions(labels, p.shape[1], log_q.dtype), log_q)  # [V 4]
+
+
+def _cross_entropy_fwd(
+    p: jax.Array, labels: jax.Array, epsilon: float
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _cross_entropy(p, labels, epsilon), (p, labels)
+
+
+def _cross_entropy_bwd(
+    epsilon: float, saved: tuple[jax.Array, jax.Array], dl: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    p, labels = saved
+    wide = p.astype(accumulator(p.dtype))
+    y = distributions(labels, p.shape[1], wide.dtype)
+    inside = (wide > epsilon) & (wide < 1 - epsilon)
+    dp = jnp.where(inside, -dl[:, None] * y / jnp.where(inside, wide, 1), 0).astype(p.dtype)  # [V 8], (B4)
+    if are_classes(labels):
+        return dp, None
+    return dp, (-dl[:, None] * _log_clipped(p, epsilon)).astype(labels.dtype)  # (B5)
+
+
+_cross_entropy.defvjp(_cross_entropy_fwd, _cross_entropy_bwd)
+
+
+def _log_clipped(p: jax.Array, epsilon: float) -> jax.Array:
+    """log q, in float32 or wider."""
+    p = p.astype(accumulator(p.dtype))
+    return jnp.log(jnp.minimum(jnp.maximum(p, epsilon), 1 - epsilon))

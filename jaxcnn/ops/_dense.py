@@ -1,0 +1,147 @@
+"""The dense layer.
+
+Legend
+    x   (N, *more, F)       k   (F, C)       b   (C,)       y, dy   (N, *more, C);  p stands for the axes N, *more
+
+Forward     y[p, c] = b[c] + sum_f x[p, f] k[f, c]      in rows, y = x k + b; [V] has columns, W = k^T    [V 2; R 1.6]
+
+Backward    as in convolution, the product of the three is one number, linear in each:
+
+                T(x, k, g) = sum_(p, c) g[p, c] sum_f x[p, f] k[f, c]                                            (B2)
+
+                in g   product(x, k)           the forward
+                in x   input_gradient(g, k)    dx = dy k^T               [V 11, 25, 26: W^T dL/dz]
+                in k   kernel_gradient(x, g)   dk = x^T dy               [V 9, 20, 21: dL/dz x^T, transposed]
+
+            so each of the three has the other two as its derivatives.  The bias: `_add_bias` [V 10, 22-24].
+
+Residuals   x and k, once
+Conventions y, dx and dk come back in the dtypes of x, x and k, and are summed in float32 or wider
+Sources     [V] 2.3, 3.1, 3.2; [R] 1.6.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxcnn.ops import _add_bias
+from jaxcnn.ops._arguments import float_array, refuse
+from jaxcnn.ops._dtypes import Dtypes, accumulator
+
+
+def reference(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> jax.Array:
+    """The plain forward: one product in float32 or wider."""
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    wide = accumulator(x.dtype)
+    y = (x.astype(wide) @ kernel.astype(x.dtype).astype(wide)).astype(x.dtype)
+    return y if bias is None else _add_bias.reference(y, jnp.asarray(bias))
+
+
+def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax.Array:
+    """Multiply each row of features by a matrix and add a bias.
+
+    Args:
+        x: (N, *more, F), floating.
+        kernel: (F, C), floating; rounded to the dtype of x.
+        bias: (C,), floating, or None.
+
+    Returns:
+        y (N, *more, C), in the dtype of x.
+
+    Raises:
+        ValueError: wrong rank or dtype, features that do not fit.
+
+    Source:
+        [V 2] with W = kernel^T, [R] 1.6; its gradients [V 20-26].
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> x, kernel = jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 0.0, 3.0], [0.0, 1.0, 4.0]])
+        >>> dense(x, kernel, jnp.array([10.0, 20.0, 30.0])).tolist()
+        [[11.0, 22.0, 41.0]]
+        >>> jax.grad(lambda kernel: dense(x, kernel).sum())(kernel).tolist()
+        [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]
+    """
+    x, kernel = float_array("dense", "x", x), float_array("dense", "kernel", kernel)
+    if x.ndim < 2:
+        refuse("dense", f"x must be (N, *more, F), got shape {x.shape}; add the batch axis, as by x[None]")
+    if kernel.ndim != 2 or kernel.shape[0] != x.shape[-1]:
+        refuse("dense", f"kernel must be (F, C) with F = {x.shape[-1]} for x {x.shape}, got shape {kernel.shape}")
+    dtypes = Dtypes.of("dense", x, kernel, None)
+    return _add_bias.add_bias("dense", product(dtypes, x, kernel), bias)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("dtypes",))
+def product(dtypes: Dtypes, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """dT/dg: y [V 2]."""
+    y = _contract(x, kernel.astype(dtypes.x), [x.ndim - 1], [0], dtypes)
+    return y.astype(dtypes.y)
+
+
+def _product_fwd(dtypes: Dtypes, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return product(dtypes, x, kernel), (x, kernel)
+
+
+def _product_bwd(dtypes: Dtypes, saved: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    return input_gradient(dtypes, kernel, dy), kernel_gradient(dtypes, x, dy)  # [V 26], [V 21]
+
+
+product.defvjp(_product_fwd, _product_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("dtypes",))
+def input_gradient(dtypes: Dtypes, kernel: jax.Array, dy: jax.Array) -> jax.Array:
+    """dT/dx: dx = dy k^T [V 26]."""
+    dx = _contract(dy, kernel.astype(dtypes.x), [dy.ndim - 1], [1], dtypes)
+    return dx.astype(dtypes.x)
+
+
+def _input_gradient_fwd(
+    dtypes: Dtypes, kernel: jax.Array, dy: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return input_gradient(dtypes, kernel, dy), (kernel, dy)
+
+
+def _input_gradient_bwd(
+    dtypes: Dtypes, saved: tuple[jax.Array, jax.Array], x: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    kernel, dy = saved
+    return kernel_gradient(dtypes, x, dy), product(dtypes, x, kernel)  # (B2)
+
+
+input_gradient.defvjp(_input_gradient_fwd, _input_gradient_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("dtypes",))
+def kernel_gradient(dtypes: Dtypes, x: jax.Array, dy: jax.Array) -> jax.Array:
+    """dT/dk: dk = x^T dy [V 21]."""
+    rows = list(range(x.ndim - 1))
+    return _contract(x, dy, rows, rows, dtypes).astype(dtypes.kernel)
+
+
+def _kernel_gradient_fwd(dtypes: Dtypes, x: jax.Array, dy: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return kernel_gradient(dtypes, x, dy), (x, dy)
+
+
+def _kernel_gradient_bwd(
+    dtypes: Dtypes, saved: tuple[jax.Array, jax.Array], kernel: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, dy = saved
+    return input_gradient(dtypes, kernel, dy), product(dtypes, x, kernel)  # (B2)
+
+
+kernel_gradient.defvjp(_kernel_gradient_fwd, _kernel_gradient_bwd)
+
+
+def _contract(
+    left: jax.Array, right: jax.Array, left_axes: list[int], right_axes: list[int], dtypes: Dtypes
+) -> jax.Array:
+    """The sum of products over the named axes, kept in the accumulator's dtype."""
+    wide = dtypes.of_sums
+    return lax.dot_general(left, right, ((left_axes, right_axes), ((), ())), preferred_element_type=wide)

@@ -1,0 +1,42 @@
+"""Flattening: (N, ...) -> (N, everything else), row-major [V 2.3]. A reshape; its gradient is the reshape back."""
+
+from __future__ import annotations
+
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxcnn.ops._arguments import float_array, refuse
+
+
+def reference(x: jax.Array) -> jax.Array:
+    """The plain forward."""
+    return jnp.reshape(x, (jnp.shape(x)[0], prod(jnp.shape(x)[1:])))
+
+
+def flatten(x: ArrayLike) -> jax.Array:
+    """Each example as one row of features.
+
+    Args:
+        x: (N, ...), floating.
+
+    Returns:
+        (N, F), F the product of the other axes, which keep their row-major order.
+
+    Raises:
+        ValueError: x has no axis or is not floating.
+
+    Source:
+        [V] 2.3: 11 x 11 becomes 121.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> flatten(jnp.zeros((2, 11, 11, 1))).shape
+        (2, 121)
+    """
+    x = float_array("flatten", "x", x)
+    if x.ndim == 0:
+        refuse("flatten", "x must be (N, ...), got a scalar")
+    return reference(x)

@@ -1,0 +1,252 @@
+"""Max pooling, and three ways to share a gradient among tied maxima.
+
+Legend (any number of spatial axes; i, a, u stand for one index per axis)
+    x       (N, *spatial, C)        y, dy   (N, *out, C)
+    u       a tap of the window; x_u[n, i, c] = x[n, i s + u d - lo, c], what tap u of window i sees
+    winner  (N, *out, C), the row-major number of the tap that was selected
+
+Forward     y[n, i, c] = max_u x_u[n, i, c]                                                          [R 1.5; V 2.2]
+
+Backward    y depends on x through the selected tap alone, so its dy goes there, and a pixel collects from every
+            window that selected it:
+
+                dx[n, a, c] = sum_(i, u : a = i s + u d - lo) [u is selected in window i] dy[n, i, c]
+
+            "first"   u = winner, the first maximum in row-major order: "the neuron that was selected"       [V 3.3]
+            "all"     every u with x_u = y gets the whole of dy; [R 1.5]'s indicator, with the condition that it
+                      leaves out, that a lies in window i
+            "split"   every u with x_u = y gets an equal share, as under `jnp.max`
+
+            The selection is a constant of the backward pass, so the pass is linear in dy, and its own gradient is its
+            adjoint: for "first" `route` (a scatter by winner) and `gather` are each other's rule; for the others a
+            sum over masked taps.
+
+Residuals   "first": winner, one byte an output up to 255 taps (two up to 65,535); x is not kept
+            "all", "split": one boolean a tap an output
+Conventions NaN propagates forward, and counts as the maximum: the gradient goes to the window's first NaN, or is shared
+            by its NaNs. Padding never wins, not even over -inf. The same on every platform.
+            "all" is no function's derivative where maxima tie: there it sums to more than one.
+Sources     [V] 2.2 and 3.3, [R] 1.5.
+"""
+
+from __future__ import annotations
+
+from functools import partial, reduce
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxcnn.ops import _plain
+from jaxcnn.ops._arguments import image_array, refuse
+from jaxcnn.ops._window import Padding, PerAxis, Window
+
+TIES = ("first", "all", "split")
+
+
+def reference(
+    x: jax.Array,
+    window: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    ties: str = "first",
+) -> jax.Array:
+    """The plain forward: every window's taps stacked on a last axis, then a selection that autodiff differentiates.
+
+    For "all" the tied taps are added with value 0 and derivative 1, which needs finite maxima.
+    """
+    x = jnp.asarray(x)
+    axes = x.ndim - 2
+    size, dilation = _plain.per_axis(window, axes), _plain.per_axis(dilation, axes)
+    stride = size if stride is None else _plain.per_axis(stride, axes)
+    span = tuple(d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True))
+    edges = ((0, 0), *_plain.pairs(padding, x.shape[1:-1], span, stride), (0, 0))
+    padded, real = jnp.pad(x, edges), jnp.pad(jnp.ones(x.shape, bool), edges)
+
+    def stack(array: jax.Array) -> jax.Array:
+        ends = [h - r + 1 for h, r in zip(array.shape[1:-1], span, strict=True)]
+        taps = []
+        for u in np.ndindex(*size):
+            places = [slice(t * d, end + t * d, s) for t, d, end, s in zip(u, dilation, ends, stride, strict=True)]
+            taps.append(array[(slice(None), *places)])
+        return jnp.stack(taps, axis=-1)
+
+    taps, real = stack(padded), stack(real)
+    nan = jnp.isnan(taps) & real
+    greatest = jnp.max(jnp.where(real & ~nan, taps, -jnp.inf), axis=-1, keepdims=True)
+    is_max = jnp.where(jnp.any(nan, axis=-1, keepdims=True), nan, (taps == greatest) & real)
+    first = jnp.argmax(is_max, axis=-1, keepdims=True)
+    y = jnp.take_along_axis(taps, first, axis=-1)[..., 0]
+    if ties == "first":
+        return y
+    if ties == "all":
+        y = lax.stop_gradient(y)
+        return y + jnp.sum(jnp.where(is_max, taps - lax.stop_gradient(taps), 0), axis=-1)
+    return jnp.sum(jnp.where(is_max, taps, 0), axis=-1) / jnp.sum(is_max, axis=-1, dtype=x.dtype)
+
+
+def max_pool(
+    x: ArrayLike,
+    window: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    ties: str = "first",
+) -> jax.Array:
+    """The maximum of every window of every channel.
+
+    Args:
+        x: (N, *spatial, C), floating.
+        window: its size, an int or one per spatial axis.
+        stride: step of the window, an int or one per spatial axis; the window's size where None.
+        padding: places around x that never win: an int, one per spatial axis, nested (lo, hi) pairs, "SAME" or "VALID".
+        dilation: distance between the window's taps, an int or one per spatial axis.
+        ties: who gets the gradient where maxima tie: the "first" in row-major order, "all" of them in full, or all an
+            equal share ("split").
+
+    Returns:
+        y (N, *out, C), out = floor((H + lo + hi - d (k - 1) - 1) / s) + 1 per axis, in the dtype of x.
+
+    Raises:
+        ValueError: wrong rank or dtype, a window larger than the padded input or wholly in padding, an unknown tie
+            rule, an option that is not as above.
+
+    Source:
+        [V] 2.2, 3.3; [R] 1.5.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> x = jnp.array([[1.0, 5.0], [2.0, 3.0]]).reshape(1, 2, 2, 1)
+        >>> y, route = jax.vjp(lambda x: max_pool(x, 2), x)
+        >>> y.ravel().tolist(), route(jnp.full((1, 1, 1, 1), 8.0))[0][0, :, :, 0].tolist()  # [V 3.3.1], ten times
+        ([5.0], [[0.0, 8.0], [0.0, 0.0]])
+    """
+    x = image_array("max_pool", "x", x)
+    geometry = Window.of("max_pool", x.shape, window, stride, padding, dilation)
+    if ties not in TIES:
+        refuse("max_pool", f"ties must be one of {', '.join(map(repr, TIES))}, got {ties!r}")
+    return select(x, geometry)[0] if ties == "first" else _max_pool_of_ties(x, geometry, ties)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("window",))
+def select(x: jax.Array, window: Window) -> tuple[jax.Array, jax.Array]:
+    """y and winner: the first maximum of each window and the number of its tap."""
+    padded = window.pad(x)
+    first, *others = window.taps
+    y, chosen = window.take(padded, first), window.in_input(first)
+    winner = jnp.zeros(y.shape, np.min_scalar_type(window.tap_count))
+    for number, tap in enumerate(others, start=1):
+        seen, inside = window.take(padded, tap), window.in_input(tap)
+        better = (seen > y) | ((seen != seen) & (y == y))  # greater, or the first NaN
+        if window.is_padded:
+            better, chosen = inside & (better | ~chosen), chosen | inside
+        y, winner = jnp.where(better, seen, y), jnp.where(better, number, winner)
+    return y, winner
+
+
+def _select_fwd(x: jax.Array, window: Window) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    y, winner = select(x, window)
+    return (y, winner), winner
+
+
+def _select_bwd(window: Window, winner: jax.Array, dy: tuple[jax.Array, object]) -> tuple[jax.Array]:
+    return (route(dy[0], winner, window),)  # [V 3.3], [R 1.5]
+
+
+select.defvjp(_select_fwd, _select_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("window",))
+def route(dy: jax.Array, winner: jax.Array, window: Window) -> jax.Array:
+    """dx: each dy at the place of its winner, the adjoint of `gather`."""
+    if _is_tiling(window):
+        return _tile(dy, winner, window)
+    shares = [jnp.where(winner == number, dy, 0) for number in range(window.tap_count)]
+    return _put_all(shares, window)
+
+
+def _route_fwd(dy: jax.Array, winner: jax.Array, window: Window) -> tuple[jax.Array, jax.Array]:
+    return route(dy, winner, window), winner
+
+
+def _route_bwd(window: Window, winner: jax.Array, x: jax.Array) -> tuple[jax.Array, None]:
+    return gather(x, winner, window), None
+
+
+route.defvjp(_route_fwd, _route_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("window",))
+def gather(x: jax.Array, winner: jax.Array, window: Window) -> jax.Array:
+    """y: what stands at the place of each winner, the adjoint of `route`."""
+    padded = window.pad(x)
+    seen = [window.take(padded, tap) for tap in window.taps]
+    return reduce(lambda y, tap: jnp.where(winner == tap[0], tap[1], y), enumerate(seen), seen[0])
+
+
+def _gather_fwd(x: jax.Array, winner: jax.Array, window: Window) -> tuple[jax.Array, jax.Array]:
+    return gather(x, winner, window), winner
+
+
+def _gather_bwd(window: Window, winner: jax.Array, dy: jax.Array) -> tuple[jax.Array, None]:
+    return route(dy, winner, window), None
+
+
+gather.defvjp(_gather_fwd, _gather_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("window", "ties"))
+def _max_pool_of_ties(x: jax.Array, window: Window, ties: str) -> jax.Array:
+    return select(x, window)[0]
+
+
+def _max_pool_of_ties_fwd(x: jax.Array, window: Window, ties: str) -> tuple[jax.Array, list[jax.Array]]:
+    y = _max_pool_of_ties(x, window, ties)
+    return y, _is_max(x, y, window)
+
+
+def _max_pool_of_ties_bwd(window: Window, ties: str, is_max: list[jax.Array], dy: jax.Array) -> tuple[jax.Array]:
+    share = dy / sum(tied.astype(dy.dtype) for tied in is_max) if ties == "split" else dy
+    return (_put_all([jnp.where(tied, share, 0) for tied in is_max], window),)  # [R 1.5]
+
+
+_max_pool_of_ties.defvjp(_max_pool_of_ties_fwd, _max_pool_of_ties_bwd)
+
+
+def _is_max(x: jax.Array, y: jax.Array, window: Window) -> list[jax.Array]:
+    """For each tap, whether it holds its window's maximum, or NaN where that is NaN."""
+    padded = window.pad(x)
+    is_max = []
+    for tap in window.taps:
+        seen = window.take(padded, tap)
+        is_max.append(((seen == y) | ((seen != seen) & (y != y))) & window.in_input(tap))
+    return is_max
+
+
+def _put_all(shares: list[jax.Array], window: Window) -> jax.Array:
+    """The sum of each tap's share at its places: (N, *spatial, C)."""
+    return reduce(jnp.add, [window.put(share, tap) for share, tap in zip(shares, window.taps, strict=True)])
+
+
+def _is_tiling(window: Window) -> bool:
+    """Whether the windows lie side by side in one or two axes: no pixel in two, no padding, no holes."""
+    return (
+        len(window.shape) <= 2 and window.size == window.stride and set(window.dilation) == {1} and not window.is_padded
+    )
+
+
+def _tile(dy: jax.Array, winner: jax.Array, window: Window) -> jax.Array:
+    """`route` where windows lie side by side: every pixel asks whether it is its own window's winner."""
+    within = [n for k in window.size for n in (1, k)]
+    number = jnp.arange(window.tap_count, dtype=winner.dtype).reshape(1, *within, 1)
+    apart = tuple(range(2, 2 * len(window.out) + 1, 2))
+    dx = jnp.where(jnp.expand_dims(winner, apart) == number, jnp.expand_dims(dy, apart), 0)
+    covered = [out * k for out, k in zip(window.out, window.size, strict=True)]
+    dx = dx.reshape(dy.shape[0], *covered, dy.shape[-1])
+    trailing = [(0, h - n) for h, n in zip(window.shape, covered, strict=True)]
+    return jnp.pad(dx, ((0, 0), *trailing, (0, 0)))

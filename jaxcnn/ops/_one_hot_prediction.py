@@ -1,0 +1,46 @@
+"""The prediction as a one-hot vector [V 2.3]: 1 at the greatest probability, 0 elsewhere.
+
+Piecewise constant, so its gradient is 0 wherever it has one; it is for reading, not for training. Where probabilities
+tie, the first is predicted; where one is NaN, so is the whole prediction.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxcnn.ops._arguments import float_array, refuse
+
+
+def reference(probabilities: jax.Array) -> jax.Array:
+    """The plain forward."""
+    p = jnp.asarray(probabilities)
+    hot = jax.nn.one_hot(jnp.argmax(p, axis=-1), p.shape[-1], dtype=p.dtype)
+    return jnp.where(jnp.any(jnp.isnan(p), axis=-1, keepdims=True), jnp.nan, hot)
+
+
+def one_hot_prediction(probabilities: ArrayLike) -> jax.Array:
+    """1 at each example's greatest probability, 0 elsewhere.
+
+    Args:
+        probabilities: (N, K), floating.
+
+    Returns:
+        (N, K), in the dtype of the probabilities.
+
+    Raises:
+        ValueError: wrong rank or dtype, no classes.
+
+    Source:
+        [V] 2.3.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> one_hot_prediction(jnp.array([[0.1, 0.7, 0.2]])).tolist()
+        [[0.0, 1.0, 0.0]]
+    """
+    p = float_array("one_hot_prediction", "probabilities", probabilities)
+    if p.ndim != 2 or p.shape[1] == 0:
+        refuse("one_hot_prediction", f"probabilities must be (N, K) with at least one class, got shape {p.shape}")
+    return reference(p)

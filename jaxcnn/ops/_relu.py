@@ -1,0 +1,66 @@
+"""The rectifier.
+
+Legend
+    x, y, dy    of one shape, any
+
+Forward     y = max(x, 0)                                                                                   [R 1.3]
+Backward    y = x where x > 0 and 0 elsewhere, so  dx = dy [x > 0]                                          [R 1.4]
+Residuals   the mask [x > 0], one byte an element: neither x nor y is kept
+Conventions the derivative at 0 is 0 ([R 1.4]'s strict inequality; `jnp.maximum` would give 1/2). relu(NaN) is NaN, with
+            derivative 0.
+Sources     [R] 1.3, 1.4.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxcnn.ops._arguments import float_array
+
+
+def reference(x: jax.Array) -> jax.Array:
+    """The plain forward: a selection, whose autodiff is 0 at 0; the last case lets NaN through."""
+    x = jnp.asarray(x)
+    return jnp.where(x > 0, x, jnp.where(x <= 0, 0, jax.lax.stop_gradient(x)))
+
+
+def relu(x: ArrayLike) -> jax.Array:
+    """max(x, 0), elementwise.
+
+    Args:
+        x: any shape, floating.
+
+    Returns:
+        y of the shape and dtype of x.
+
+    Raises:
+        ValueError: x is not floating.
+
+    Source:
+        [R] 1.3, 1.4: its derivative is 1 where x > 0 and 0 elsewhere, 0 itself included.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> x = jnp.array([-1.0, 0.0, 2.0])
+        >>> relu(x).tolist(), jax.grad(lambda x: relu(x).sum())(x).tolist()
+        ([0.0, 0.0, 2.0], [0.0, 0.0, 1.0])
+    """
+    return _relu(float_array("relu", "x", x))
+
+
+@jax.custom_vjp
+def _relu(x: jax.Array) -> jax.Array:
+    return jnp.maximum(x, 0)
+
+
+def _relu_fwd(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return _relu(x), x > 0
+
+
+def _relu_bwd(is_positive: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
+    return (jnp.where(is_positive, dy, 0),)  # [R 1.4]
+
+
+_relu.defvjp(_relu_fwd, _relu_bwd)

@@ -1,0 +1,182 @@
+"""im2col and col2im: convolution's windows as rows, and back.
+
+Legend (any number of spatial axes; i, a, u stand for one index per axis)
+    x           (N, *spatial, C)        patches     (N, *out, prod(k) C)
+
+Forward     unfold is T(x):  patches[n, i, (u, c)] = x_pad[n, i s + u d, c], columns in the order in which a kernel
+            (*k, C, C_out) flattens, so that  correlate(x, k) = unfold(x) @ k.reshape(-1, C_out)                 [R 2]
+Adjoint     fold is T*(patches):  x[n, a, c] = sum_(i, u : a = i s + u d - lo) patches[n, i, (u, c)]            [R 10]
+
+Backward    both are linear, and each is the other's gradient; with them
+                dk = T(x)^T mat(dy)     dx = T*(mat(dy) mat(k)^T)                                         [R 9, 10; 1.7]
+            ([R 10] prints the factors of the second in an order that does not conform; 1.7 has them right)
+Residuals   none
+Conventions padding unfolds to zeros, and what is folded onto it is dropped; sums in float32 or wider
+Sources     [R] 1.3, 1.4, 1.7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial, reduce
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxcnn.ops import _plain
+from jaxcnn.ops._arguments import image_array, refuse
+from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._window import Padding, PerAxis, Window
+
+
+def reference_unfold(
+    x: jax.Array, window: PerAxis, *, stride: PerAxis = 1, padding: Padding = 0, dilation: PerAxis = 1
+) -> jax.Array:
+    """The plain `unfold`: one gather from the padded input."""
+    x = jnp.asarray(x)
+    axes = x.ndim - 2
+    size, stride = _plain.per_axis(window, axes), _plain.per_axis(stride, axes)
+    dilation = _plain.per_axis(dilation, axes)
+    span = tuple(d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True))
+    padded = jnp.pad(x, ((0, 0), *_plain.pairs(padding, x.shape[1:-1], span, stride), (0, 0)))
+    out = [(h - r) // s + 1 for h, r, s in zip(padded.shape[1:-1], span, stride, strict=True)]
+    places = []
+    for axis, (o, s, k, d) in enumerate(zip(out, stride, size, dilation, strict=True)):
+        place = np.arange(o)[:, None] * s + np.arange(k) * d  # of window i (rows) and tap u (columns)
+        shape = [1] * (2 * axes)
+        shape[axis], shape[axes + axis] = o, k
+        places.append(place.reshape(shape))
+    gathered = padded[(slice(None), *places)]  # (N, *out, *k, C)
+    return gathered.reshape(x.shape[0], *out, int(np.prod(size)) * x.shape[-1])
+
+
+def reference_fold(
+    patches: jax.Array,
+    shape: Sequence[int],
+    window: PerAxis,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+) -> jax.Array:
+    """The plain `fold`: autodiff's transpose of the plain `unfold`."""
+    patches = jnp.asarray(patches)
+    wide = accumulator(patches.dtype)
+
+    def forward(x: jax.Array) -> jax.Array:
+        return reference_unfold(x, window, stride=stride, padding=padding, dilation=dilation)
+
+    (x,) = jax.vjp(forward, jnp.zeros(shape, wide))[1](patches.astype(wide))
+    return x.astype(patches.dtype)
+
+
+def unfold(
+    x: ArrayLike, window: PerAxis, *, stride: PerAxis = 1, padding: Padding = 0, dilation: PerAxis = 1
+) -> jax.Array:
+    """Every window of x as a row of its values: im2col.
+
+    Args:
+        x: (N, *spatial, C), floating.
+        window: its size k, an int or one per spatial axis.
+        stride: step of the window, an int or one per spatial axis.
+        padding: zeros around x: an int, one per spatial axis, nested (lo, hi) pairs, "SAME" or "VALID".
+        dilation: distance between the window's taps, an int or one per spatial axis.
+
+    Returns:
+        patches (N, *out, prod(k) C), columns in the order in which a kernel (*k, C, C_out) flattens.
+
+    Raises:
+        ValueError: wrong rank or dtype, a window larger than the padded input or wholly in padding, an option that is
+            not as above.
+
+    Source:
+        T(X) of [R 2].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> unfold(jnp.arange(4.0).reshape(1, 4, 1), 2)[0].tolist()
+        [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
+    """
+    x = image_array("unfold", "x", x)
+    return unfold_window(x, Window.of("unfold", x.shape, window, stride, padding, dilation))
+
+
+def fold(
+    patches: ArrayLike,
+    shape: Sequence[int],
+    window: PerAxis,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+) -> jax.Array:
+    """Every row of patches added back at its window's places: col2im, the adjoint of `unfold`.
+
+    Args:
+        patches: (N, *out, prod(k) C), floating, as from `unfold`.
+        shape: (N, *spatial, C), that of the result.
+        window, stride, padding, dilation: as in `unfold`.
+
+    Returns:
+        x (N, *spatial, C), in the dtype of the patches.
+
+    Raises:
+        ValueError: as `unfold`; patches that are not of the shape that `unfold` gives for `shape`.
+
+    Source:
+        T* of [R 10] and [R] 1.7.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> fold(jnp.ones((1, 3, 2)), (1, 4, 1), 2).ravel().tolist()
+        [1.0, 2.0, 2.0, 1.0]
+    """
+    patches, shape = image_array("fold", "patches", patches), tuple(shape)
+    if len(shape) != patches.ndim:
+        refuse("fold", f"shape must be (N, *spatial, C) with the rank of patches {patches.shape}, got {shape}")
+    geometry = Window.of("fold", shape, window, stride, padding, dilation)
+    expected = (shape[0], *geometry.out, geometry.tap_count * shape[-1])
+    if patches.shape != expected:
+        refuse(
+            "fold",
+            f"patches must be {expected} for shape {shape}, window {geometry.size}, got {patches.shape}",
+        )
+    return fold_window(patches, geometry)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("window",))
+def unfold_window(x: jax.Array, window: Window) -> jax.Array:
+    padded = window.pad(x)
+    return jnp.concatenate([window.take(padded, tap) for tap in window.taps], axis=-1)
+
+
+def _unfold_fwd(x: jax.Array, window: Window) -> tuple[jax.Array, None]:
+    return unfold_window(x, window), None
+
+
+def _unfold_bwd(window: Window, _: None, patches: jax.Array) -> tuple[jax.Array]:
+    return (fold_window(patches, window),)  # [R 10]
+
+
+unfold_window.defvjp(_unfold_fwd, _unfold_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("window",))
+def fold_window(patches: jax.Array, window: Window) -> jax.Array:
+    wide = patches.astype(accumulator(patches.dtype))
+    columns = jnp.split(wide, window.tap_count, axis=-1)
+    x = reduce(jnp.add, [window.put(column, tap) for column, tap in zip(columns, window.taps, strict=True)])
+    return x.astype(patches.dtype)
+
+
+def _fold_fwd(patches: jax.Array, window: Window) -> tuple[jax.Array, None]:
+    return fold_window(patches, window), None
+
+
+def _fold_bwd(window: Window, _: None, x: jax.Array) -> tuple[jax.Array]:
+    return (unfold_window(x, window),)
+
+
+fold_window.defvjp(_fold_fwd, _fold_bwd)
