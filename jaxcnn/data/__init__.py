@@ -1,0 +1,67 @@
+"""Data sets as NumPy arrays: one embedded here, two through TensorFlow Datasets, without TensorFlow."""
+
+import difflib
+import os
+from pathlib import Path
+
+from jaxcnn.data import _embedded, _tfds
+from jaxcnn.data._dataset import DataError as DataError
+from jaxcnn.data._dataset import Dataset as Dataset
+from jaxcnn.data._dataset import Split as Split
+
+NAMES = (_embedded.NAME, *_tfds.NAMES)
+
+
+def load(
+    name: str = _embedded.NAME,
+    *,
+    source: str | os.PathLike[str] | None = None,
+    download: bool = False,
+) -> Dataset:
+    """The data set `name`, one of `NAMES`, whole and in memory.
+
+    - `"mnist-10k"` is part of the package: the first 10,000 training digits of MNIST, ordered by the SHA-256
+      of their pixels, 8,000 to train on and 2,000 held out. A score on those 2,000 is *not* a MNIST test
+      accuracy.
+    - `"mnist"` and `"fashion_mnist"` (60,000 and 10,000) are read from the folder where TensorFlow Datasets
+      keeps them, `$TFDS_DATA_DIR` or `~/tensorflow_datasets`, in its order. The first load takes ten seconds
+      or more and leaves the arrays beside the prepared set, as `jaxcnn-<version>.npz`; from then on it takes
+      0.1 s. `source` and `download` matter only where nothing is prepared yet: they say how to prepare it,
+      with TensorFlow Datasets' own URLs and checksums. What is already prepared is used as it is.
+
+    Args:
+        name: one of `NAMES`.
+        source: a folder with the four original `.gz` files, or with a folder `<name>` that has them.
+        download: fetch the four files (12 MB for MNIST, 31 MB for Fashion-MNIST).
+
+    Returns:
+        `Dataset(train, test, classes)`: two splits of `images`, uint8 `[N, 28, 28, 1]`, and `labels`, int32
+        `[N]`, and the names of the classes, a tuple of strings that a label indexes.
+
+    Raises:
+        ValueError: an unknown name, `source` together with `download`, or a `source` for `"mnist-10k"`.
+        DataError: nothing is prepared and neither `source` nor `download` is given, an original file is
+            missing or has the wrong checksum, the server cannot be reached, or what is prepared cannot be
+            read.
+
+    >>> train, test, classes = load("mnist-10k")
+    >>> train.images.shape, train.labels.shape, test.images.shape
+    ((8000, 28, 28, 1), (8000,), (2000, 28, 28, 1))
+    >>> classes
+    ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
+    """
+    if name not in NAMES:
+        raise ValueError(_unknown(name))
+    if source is not None and download:
+        raise ValueError(f"{name}: give source={os.fspath(source)!r} or download=True, not both")
+    if name != _embedded.NAME:
+        return _tfds.load(name, None if source is None else Path(source).expanduser(), download)
+    if source is not None:
+        raise ValueError(f"{name} is part of the package: it takes no source (given {os.fspath(source)!r})")
+    return _embedded.load()
+
+
+def _unknown(name: str) -> str:
+    nearest = difflib.get_close_matches(str(name).lower().replace("-", "_"), NAMES, n=1)
+    hint = f": did you mean {nearest[0]!r}?" if nearest else ""
+    return f"unknown data set {name!r}, expected one of {', '.join(NAMES)}{hint}"
