@@ -1,0 +1,33 @@
+"""Convolutional networks in JAX whose every gradient is derived by hand and proven against autodiff.
+
+jaxcnn.ops          the operations, with hand-derived gradients
+jaxcnn.reference    the same as plain forwards, for autodiff
+jaxcnn.check        is a gradient rule right?
+jaxcnn.nets         the papers' networks
+jaxcnn.train        the training step and the loop around it (loads optax)
+jaxcnn.data         MNIST, without TensorFlow
+jaxcnn.cost         multiply-adds and bytes of ops and nets
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from jaxcnn import nets as nets
+from jaxcnn import ops as ops
+from jaxcnn import reference as reference
+
+__version__ = "0.1.0"
+
+_LOADED_ON_USE = ("check", "cost", "data", "train")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LOADED_ON_USE:
+        return importlib.import_module(f"jaxcnn.{name}")
+    raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LOADED_ON_USE])

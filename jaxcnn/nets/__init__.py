@@ -1,0 +1,9 @@
+"""Networks, one a file: `init(key, ...) -> params` and `apply(params, x, *, ops=jaxcnn.ops, intermediates=False)`.
+
+`ops` is the namespace that the network is computed with: `jaxcnn.ops` for the hand-derived gradients,
+`jaxcnn.reference` for autodiff's.
+"""
+
+from jaxcnn.nets import gap_cnn as gap_cnn
+from jaxcnn.nets import lenet as lenet
+from jaxcnn.nets import single_filter as single_filter

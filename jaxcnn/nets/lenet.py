@@ -1,0 +1,68 @@
+"""A small LeNet, the yardstick of speed: conv 3x3x32, pool, conv 3x3x64, pool, dense 256, dense 10.
+
+    x (N, H, W, C) -> conv, ReLU, max-pool 2 -> conv, ReLU, max-pool 2 -> flatten -> dense, ReLU -> dense -> z (N, K)
+
+Convolutions pad to "SAME" size. Kernels start normal with variance 2 / fan-in (He's), biases zero.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import jaxcnn.ops
+
+Params = dict[str, dict[str, jax.Array]]
+
+
+def init(
+    key: jax.Array,
+    *,
+    image_shape: tuple[int, int, int] = (28, 28, 1),
+    filters: tuple[int, int] = (32, 64),
+    kernel: int = 3,
+    hidden: int = 256,
+    classes: int = 10,
+) -> Params:
+    """Fresh parameters, float32: `kernel` and `bias` of conv1, conv2, dense1 and dense2.
+
+    Example:
+        >>> import jax
+        >>> {name: layer["kernel"].shape for name, layer in init(jax.random.key(0)).items()}
+        {'conv1': (3, 3, 1, 32), 'conv2': (3, 3, 32, 64), 'dense1': (3136, 256), 'dense2': (256, 10)}
+    """
+    height, width, channels = image_shape
+    features = (height // 4) * (width // 4) * filters[1]
+    if not features:
+        raise ValueError(f"lenet: image_shape must be at least 4x4, to be pooled twice, got {image_shape}")
+    shapes = {
+        "conv1": (kernel, kernel, channels, filters[0]),
+        "conv2": (kernel, kernel, *filters),
+        "dense1": (features, hidden),
+        "dense2": (hidden, classes),
+    }
+    normal = jax.nn.initializers.he_normal()
+    return {
+        name: {"kernel": normal(layer_key, shape, jnp.float32), "bias": jnp.zeros(shape[-1], jnp.float32)}
+        for layer_key, (name, shape) in zip(jax.random.split(key, len(shapes)), shapes.items(), strict=True)
+    }
+
+
+def apply(params: Params, x: jax.Array, *, ops: ModuleType = jaxcnn.ops, intermediates: bool = False) -> Any:
+    """The logits (N, K) of images x (N, H, W, C) in [0, 1]; with `intermediates` also a dict of each layer's output.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> apply(init(jax.random.key(0)), jnp.zeros((2, 28, 28, 1))).shape
+        (2, 10)
+    """
+    seen = {}
+    for name in ("conv1", "conv2"):
+        seen[name] = ops.relu(ops.conv(x, params[name]["kernel"], params[name]["bias"], padding="SAME"))
+        seen[name.replace("conv", "pool")] = x = ops.max_pool(seen[name], 2)
+    seen["dense1"] = ops.relu(ops.dense(ops.flatten(x), params["dense1"]["kernel"], params["dense1"]["bias"]))
+    seen["dense2"] = z = ops.dense(seen["dense1"], params["dense2"]["kernel"], params["dense2"]["bias"])
+    return (z, seen) if intermediates else z
