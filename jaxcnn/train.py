@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,10 +51,8 @@ class TrainState(NamedTuple):
     key: jax.Array
 
 
-class Step(Protocol):
-    """One training step: `step(state, batch) -> (state, {"loss", "accuracy"})`."""
-
-    def __call__(self, state: TrainState, batch: Batch, /) -> tuple[TrainState, Metrics]: ...
+# step(state, batch) -> (state, {"loss", "accuracy"})
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 class Report(NamedTuple):

@@ -54,7 +54,7 @@ CANDIDATES = (
     Setting("lenet", "adamw", 0.002, 128, "cosine"),
 )
 SELECTION_EPOCHS = 3
-FINAL_EPOCHS = {"single_filter": 10, "gap_cnn": 12, "lenet": 10}
+FINAL_EPOCHS = {"single_filter": 6, "gap_cnn": 8, "lenet": 10}
 
 
 @app.command()
@@ -104,6 +104,63 @@ def final(net: str, source: Source = None) -> None:
             "largest_parameter_difference": {"parameter": jax.tree_util.keystr(largest[0]), "value": largest[1]},
         },
     )
+
+
+@app.command()
+def report() -> None:
+    """Write the tables into this folder's README and into the project's."""
+    selection = json.loads((RESULTS / "selection.json").read_text())
+    finals = {net: json.loads((RESULTS / f"{net}.json").read_text()) for net in FINAL_EPOCHS}
+    candidates = [
+        (*(str(value) for value in score["setting"].values()), f"{score['validation']['accuracy']:.2%}")
+        for score in selection["scores"]
+    ]
+    outcomes = [
+        (
+            f"`{net}`",
+            "{optimizer}, {learning_rate:g}, {schedule}, batch {batch_size}".format(**result["setting"]),
+            str(result["epochs"]),
+            *(f"{result['runs'][name]['test_accuracy']:.2%}" for name in ("manual", "reference")),
+            *(f"{result['runs'][name]['seconds']:.0f} s" for name in ("manual", "reference")),
+            "{value:.2g} in `{parameter}`".format(**result["largest_parameter_difference"]),
+        )
+        for net, result in finals.items()
+    ]
+    outcome_head = (
+        "net",
+        "training",
+        "epochs",
+        "test accuracy, by hand",
+        "by autodiff",
+        "time, by hand",
+        "by autodiff",
+        "largest parameter difference",
+    )
+    made_by = finals["lenet"]["made_by"]
+    machine = "jax {jax}, optax {optax}, {device}; seed {seed}.".format(**made_by)
+    outcome = f"{table(outcome_head, outcomes)}\n\n{machine}"
+    insert(HERE / "README.md", "selection", table((*Setting._fields, "validation accuracy"), candidates))
+    insert(HERE / "README.md", "outcome", outcome)
+    insert(
+        HERE.parents[1] / "README.md",
+        "mnist",
+        table(outcome_head[:1] + outcome_head[3:5], [row[:1] + row[3:5] for row in outcomes]),
+    )
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ("---",) * len(head), *rows])
+
+
+def insert(page: Path, name: str, text: str) -> None:
+    """Put text between the page's two marks of that name."""
+    opening, closing = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
+    before, _, rest = page.read_text().partition(opening)
+    _, mark, after = rest.partition(closing)
+    if not mark:
+        raise ValueError(f"{page.name} needs the marks {opening.strip()} and {closing.strip()}")
+    page.write_text(before + opening + text + closing + after)
 
 
 def net_of(setting: Setting) -> ModuleType:

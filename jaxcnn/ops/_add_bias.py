@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._types import Bias, Products
 
 
 def reference(y: jax.Array, bias: jax.Array) -> jax.Array:
@@ -41,15 +42,15 @@ def add_bias(op: str, y: jax.Array, bias: jax.typing.ArrayLike | None) -> jax.Ar
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("bias_dtype",))
-def _add_bias(bias_dtype: np.dtype, y: jax.Array, bias: jax.Array) -> jax.Array:
+def _add_bias(bias_dtype: np.dtype, y: Products, bias: Bias) -> Products:
     return y + bias.astype(y.dtype)
 
 
-def _add_bias_fwd(bias_dtype: np.dtype, y: jax.Array, bias: jax.Array) -> tuple[jax.Array, None]:
+def _add_bias_fwd(bias_dtype: np.dtype, y: Products, bias: Bias) -> tuple[jax.Array, None]:
     return _add_bias(bias_dtype, y, bias), None
 
 
-def _add_bias_bwd(bias_dtype: np.dtype, _: None, dz: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _add_bias_bwd(bias_dtype: np.dtype, _: None, dz: Products) -> tuple[Products, Bias]:
     db = jnp.sum(dz, axis=tuple(range(dz.ndim - 1)), dtype=accumulator(dz.dtype))  # [R 4]
     return dz, db.astype(bias_dtype)
 

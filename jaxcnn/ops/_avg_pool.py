@@ -33,6 +33,7 @@ from jax.typing import ArrayLike
 from jaxcnn.ops import _plain
 from jaxcnn.ops._arguments import image_array
 from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._types import Image, Pooled
 from jaxcnn.ops._window import Padding, PerAxis, Window
 
 
@@ -102,15 +103,15 @@ def avg_pool(
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("window", "count_include_pad"))
-def _avg_pool(x: jax.Array, window: Window, count_include_pad: bool) -> jax.Array:
+def _avg_pool(x: Image, window: Window, count_include_pad: bool) -> Pooled:
     return (_window_sum(x, window) / _count(window, count_include_pad)).astype(x.dtype)
 
 
-def _avg_pool_fwd(x: jax.Array, window: Window, count_include_pad: bool) -> tuple[jax.Array, None]:
+def _avg_pool_fwd(x: Image, window: Window, count_include_pad: bool) -> tuple[jax.Array, None]:
     return _avg_pool(x, window, count_include_pad), None
 
 
-def _avg_pool_bwd(window: Window, count_include_pad: bool, _: None, dy: jax.Array) -> tuple[jax.Array]:
+def _avg_pool_bwd(window: Window, count_include_pad: bool, _: None, dy: Pooled) -> tuple[jax.Array]:
     return (_spread(dy, window, count_include_pad),)  # [R 1.5]
 
 
@@ -118,17 +119,17 @@ _avg_pool.defvjp(_avg_pool_fwd, _avg_pool_bwd)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("window", "count_include_pad"))
-def _spread(dy: jax.Array, window: Window, count_include_pad: bool) -> jax.Array:
+def _spread(dy: Pooled, window: Window, count_include_pad: bool) -> Image:
     """dx: the adjoint of `_avg_pool`."""
     shares = dy.astype(accumulator(dy.dtype)) / _count(window, count_include_pad)
     return _window_sum_adjoint(shares, window).astype(dy.dtype)
 
 
-def _spread_fwd(dy: jax.Array, window: Window, count_include_pad: bool) -> tuple[jax.Array, None]:
+def _spread_fwd(dy: Pooled, window: Window, count_include_pad: bool) -> tuple[jax.Array, None]:
     return _spread(dy, window, count_include_pad), None
 
 
-def _spread_bwd(window: Window, count_include_pad: bool, _: None, x: jax.Array) -> tuple[jax.Array]:
+def _spread_bwd(window: Window, count_include_pad: bool, _: None, x: Image) -> tuple[jax.Array]:
     return (_avg_pool(x, window, count_include_pad),)
 
 
@@ -142,7 +143,7 @@ def _count(window: Window, count_include_pad: bool) -> jax.Array | int:
     return reduce(jnp.add, [window.in_input(tap).astype(jnp.int32) for tap in window.taps])
 
 
-def _window_sum(x: jax.Array, window: Window) -> jax.Array:
+def _window_sum(x: Image, window: Window) -> Pooled:
     """(N, *spatial, C) -> (N, *out, C), an axis at a time, in the accumulator's dtype."""
     y = x.astype(accumulator(x.dtype))
     for axis in range(len(window.shape)):
@@ -152,7 +153,7 @@ def _window_sum(x: jax.Array, window: Window) -> jax.Array:
     return y
 
 
-def _window_sum_adjoint(dy: jax.Array, window: Window) -> jax.Array:
+def _window_sum_adjoint(dy: Pooled, window: Window) -> Image:
     """(N, *out, C) -> (N, *spatial, C), an axis at a time."""
     for axis in reversed(range(len(window.shape))):
         line = _along(axis, window)

@@ -27,6 +27,7 @@ from jax.typing import ArrayLike
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array
+from jaxcnn.ops._types import Losses, Scores
 
 
 def reference(probabilities: jax.Array, labels: jax.Array, *, epsilon: float = 1e-7) -> jax.Array:
@@ -69,19 +70,17 @@ def cross_entropy(probabilities: ArrayLike, labels: ArrayLike, *, epsilon: float
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("epsilon",))
-def _cross_entropy(p: jax.Array, labels: jax.Array, epsilon: float) -> jax.Array:
+def _cross_entropy(p: Scores, labels: jax.Array, epsilon: float) -> Losses:
     log_q = _log_clipped(p, epsilon)
     return expected_surprise(distributions(labels, p.shape[1], log_q.dtype), log_q)  # [V 4]
 
 
-def _cross_entropy_fwd(
-    p: jax.Array, labels: jax.Array, epsilon: float
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _cross_entropy_fwd(p: Scores, labels: jax.Array, epsilon: float) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return _cross_entropy(p, labels, epsilon), (p, labels)
 
 
 def _cross_entropy_bwd(
-    epsilon: float, saved: tuple[jax.Array, jax.Array], dl: jax.Array
+    epsilon: float, saved: tuple[jax.Array, jax.Array], dl: Losses
 ) -> tuple[jax.Array, jax.Array | None]:
     p, labels = saved
     wide = p.astype(accumulator(p.dtype))
@@ -96,7 +95,7 @@ def _cross_entropy_bwd(
 _cross_entropy.defvjp(_cross_entropy_fwd, _cross_entropy_bwd)
 
 
-def _log_clipped(p: jax.Array, epsilon: float) -> jax.Array:
+def _log_clipped(p: Scores, epsilon: float) -> Scores:
     """log q, in float32 or wider."""
     p = p.astype(accumulator(p.dtype))
     return jnp.log(jnp.minimum(jnp.maximum(p, epsilon), 1 - epsilon))

@@ -32,6 +32,9 @@ from jax.typing import ArrayLike
 from jaxcnn.ops import _add_bias
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._dtypes import Dtypes, accumulator
+from jaxcnn.ops._types import Matrix, Products, Rows
+
+Saved = tuple[jax.Array, jax.Array]
 
 
 def reference(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> jax.Array:
@@ -77,17 +80,17 @@ def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("dtypes",))
-def product(dtypes: Dtypes, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def product(dtypes: Dtypes, x: Rows, kernel: Matrix) -> Products:
     """dT/dg: y [V 2]."""
     y = _contract(x, kernel.astype(dtypes.x), [x.ndim - 1], [0], dtypes)
     return y.astype(dtypes.y)
 
 
-def _product_fwd(dtypes: Dtypes, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _product_fwd(dtypes: Dtypes, x: Rows, kernel: Matrix) -> tuple[jax.Array, Saved]:
     return product(dtypes, x, kernel), (x, kernel)
 
 
-def _product_bwd(dtypes: Dtypes, saved: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _product_bwd(dtypes: Dtypes, saved: Saved, dy: Products) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
     return input_gradient(dtypes, kernel, dy), kernel_gradient(dtypes, x, dy)  # [V 26], [V 21]
 
@@ -96,21 +99,17 @@ product.defvjp(_product_fwd, _product_bwd)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("dtypes",))
-def input_gradient(dtypes: Dtypes, kernel: jax.Array, dy: jax.Array) -> jax.Array:
+def input_gradient(dtypes: Dtypes, kernel: Matrix, dy: Products) -> Rows:
     """dT/dx: dx = dy k^T [V 26]."""
     dx = _contract(dy, kernel.astype(dtypes.x), [dy.ndim - 1], [1], dtypes)
     return dx.astype(dtypes.x)
 
 
-def _input_gradient_fwd(
-    dtypes: Dtypes, kernel: jax.Array, dy: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _input_gradient_fwd(dtypes: Dtypes, kernel: Matrix, dy: Products) -> tuple[jax.Array, Saved]:
     return input_gradient(dtypes, kernel, dy), (kernel, dy)
 
 
-def _input_gradient_bwd(
-    dtypes: Dtypes, saved: tuple[jax.Array, jax.Array], x: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _input_gradient_bwd(dtypes: Dtypes, saved: Saved, x: Rows) -> tuple[jax.Array, jax.Array]:
     kernel, dy = saved
     return kernel_gradient(dtypes, x, dy), product(dtypes, x, kernel)  # (B2)
 
@@ -119,19 +118,17 @@ input_gradient.defvjp(_input_gradient_fwd, _input_gradient_bwd)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("dtypes",))
-def kernel_gradient(dtypes: Dtypes, x: jax.Array, dy: jax.Array) -> jax.Array:
+def kernel_gradient(dtypes: Dtypes, x: Rows, dy: Products) -> Matrix:
     """dT/dk: dk = x^T dy [V 21]."""
     rows = list(range(x.ndim - 1))
     return _contract(x, dy, rows, rows, dtypes).astype(dtypes.kernel)
 
 
-def _kernel_gradient_fwd(dtypes: Dtypes, x: jax.Array, dy: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _kernel_gradient_fwd(dtypes: Dtypes, x: Rows, dy: Products) -> tuple[jax.Array, Saved]:
     return kernel_gradient(dtypes, x, dy), (x, dy)
 
 
-def _kernel_gradient_bwd(
-    dtypes: Dtypes, saved: tuple[jax.Array, jax.Array], kernel: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _kernel_gradient_bwd(dtypes: Dtypes, saved: Saved, kernel: Matrix) -> tuple[jax.Array, jax.Array]:
     x, dy = saved
     return input_gradient(dtypes, kernel, dy), product(dtypes, x, kernel)  # (B2)
 

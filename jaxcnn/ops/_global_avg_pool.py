@@ -22,6 +22,7 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import image_array, refuse
 from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._types import Image, Means
 
 
 def reference(x: jax.Array) -> jax.Array:
@@ -58,15 +59,15 @@ def global_avg_pool(x: ArrayLike) -> jax.Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("spatial",))
-def _global_avg_pool(x: jax.Array, spatial: tuple[int, ...]) -> jax.Array:
+def _global_avg_pool(x: Image, spatial: tuple[int, ...]) -> Means:
     return reference(x)
 
 
-def _global_avg_pool_fwd(x: jax.Array, spatial: tuple[int, ...]) -> tuple[jax.Array, None]:
+def _global_avg_pool_fwd(x: Image, spatial: tuple[int, ...]) -> tuple[jax.Array, None]:
     return _global_avg_pool(x, spatial), None
 
 
-def _global_avg_pool_bwd(spatial: tuple[int, ...], _: None, dy: jax.Array) -> tuple[jax.Array]:
+def _global_avg_pool_bwd(spatial: tuple[int, ...], _: None, dy: Means) -> tuple[jax.Array]:
     return (_spread(dy, spatial),)  # [R 1.6]
 
 
@@ -74,17 +75,17 @@ _global_avg_pool.defvjp(_global_avg_pool_fwd, _global_avg_pool_bwd)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("spatial",))
-def _spread(dy: jax.Array, spatial: tuple[int, ...]) -> jax.Array:
+def _spread(dy: Means, spatial: tuple[int, ...]) -> Image:
     """dx: the adjoint of `_global_avg_pool`."""
     share = (dy.astype(accumulator(dy.dtype)) / prod(spatial)).astype(dy.dtype)
     return jnp.broadcast_to(jnp.expand_dims(share, range(1, len(spatial) + 1)), (dy.shape[0], *spatial, dy.shape[1]))
 
 
-def _spread_fwd(dy: jax.Array, spatial: tuple[int, ...]) -> tuple[jax.Array, None]:
+def _spread_fwd(dy: Means, spatial: tuple[int, ...]) -> tuple[jax.Array, None]:
     return _spread(dy, spatial), None
 
 
-def _spread_bwd(spatial: tuple[int, ...], _: None, x: jax.Array) -> tuple[jax.Array]:
+def _spread_bwd(spatial: tuple[int, ...], _: None, x: Image) -> tuple[jax.Array]:
     return (_global_avg_pool(x, spatial),)
 
 

@@ -30,6 +30,7 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import float_array, one_axis, refuse
 from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._types import Same
 
 Axes = tuple[int, ...]
 Saved = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
@@ -97,20 +98,18 @@ def layer_norm(
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("axes", "epsilon"))
-def _layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float) -> jax.Array:
+def _layer_norm(x: Same, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float) -> Same:
     mu, r = _moments(x, axes, epsilon)
     h = (x.astype(r.dtype) - mu) * r
     return (h * _stretch(scale, x, axes) + _stretch(bias, x, axes)).astype(x.dtype)
 
 
-def _layer_norm_fwd(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float
-) -> tuple[jax.Array, Saved]:
+def _layer_norm_fwd(x: Same, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float) -> tuple[jax.Array, Saved]:
     y = _layer_norm(x, scale, bias, axes, epsilon)
     return y, (x, scale, jnp.zeros((), bias.dtype), *_moments(x, axes, epsilon))
 
 
-def _layer_norm_bwd(axes: Axes, epsilon: float, saved: Saved, dy: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _layer_norm_bwd(axes: Axes, epsilon: float, saved: Saved, dy: Same) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, scale, like_bias, mu, r = saved
     dy = dy.astype(r.dtype)
     h = (x.astype(r.dtype) - mu) * r
@@ -124,13 +123,13 @@ def _layer_norm_bwd(axes: Axes, epsilon: float, saved: Saved, dy: jax.Array) -> 
 _layer_norm.defvjp(_layer_norm_fwd, _layer_norm_bwd)
 
 
-def _moments(x: jax.Array, axes: Axes, epsilon: float) -> tuple[jax.Array, jax.Array]:
+def _moments(x: Same, axes: Axes, epsilon: float) -> tuple[jax.Array, jax.Array]:
     """mu and r, with the normalized axes kept as ones."""
     x = x.astype(accumulator(x.dtype))
     mu = jnp.mean(x, axes, keepdims=True)
     return mu, lax.rsqrt(jnp.mean(jnp.square(x - mu), axes, keepdims=True) + epsilon)
 
 
-def _stretch(weights: jax.Array, x: jax.Array, axes: Axes) -> jax.Array:
+def _stretch(weights: jax.Array, x: Same, axes: Axes) -> jax.Array:
     """scale or bias with x's rank, to be broadcast over the axes that are not normalized."""
     return weights.reshape([size if a in axes else 1 for a, size in enumerate(x.shape)])

@@ -41,6 +41,7 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops import _plain
 from jaxcnn.ops._arguments import image_array, refuse
+from jaxcnn.ops._types import Image, Pooled, Winner
 from jaxcnn.ops._window import Padding, PerAxis, Window
 
 TIES = ("first", "all", "split")
@@ -134,7 +135,7 @@ def max_pool(
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
-def select(x: jax.Array, window: Window) -> tuple[jax.Array, jax.Array]:
+def select(x: Image, window: Window) -> tuple[Pooled, Winner]:
     """y and winner: the first maximum of each window and the number of its tap."""
     padded = window.pad(x)
     first, *others = window.taps
@@ -149,12 +150,12 @@ def select(x: jax.Array, window: Window) -> tuple[jax.Array, jax.Array]:
     return y, winner
 
 
-def _select_fwd(x: jax.Array, window: Window) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+def _select_fwd(x: Image, window: Window) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
     y, winner = select(x, window)
     return (y, winner), winner
 
 
-def _select_bwd(window: Window, winner: jax.Array, dy: tuple[jax.Array, object]) -> tuple[jax.Array]:
+def _select_bwd(window: Window, winner: Winner, dy: tuple[jax.Array, object]) -> tuple[jax.Array]:
     return (route(dy[0], winner, window),)  # [V 3.3], [R 1.5]
 
 
@@ -162,7 +163,7 @@ select.defvjp(_select_fwd, _select_bwd)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
-def route(dy: jax.Array, winner: jax.Array, window: Window) -> jax.Array:
+def route(dy: Pooled, winner: Winner, window: Window) -> Image:
     """dx: each dy at the place of its winner, the adjoint of `gather`."""
     if _is_tiling(window):
         return _tile(dy, winner, window)
@@ -170,11 +171,11 @@ def route(dy: jax.Array, winner: jax.Array, window: Window) -> jax.Array:
     return _put_all(shares, window)
 
 
-def _route_fwd(dy: jax.Array, winner: jax.Array, window: Window) -> tuple[jax.Array, jax.Array]:
+def _route_fwd(dy: Pooled, winner: Winner, window: Window) -> tuple[jax.Array, jax.Array]:
     return route(dy, winner, window), winner
 
 
-def _route_bwd(window: Window, winner: jax.Array, x: jax.Array) -> tuple[jax.Array, None]:
+def _route_bwd(window: Window, winner: Winner, x: Image) -> tuple[jax.Array, None]:
     return gather(x, winner, window), None
 
 
@@ -182,18 +183,18 @@ route.defvjp(_route_fwd, _route_bwd)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
-def gather(x: jax.Array, winner: jax.Array, window: Window) -> jax.Array:
+def gather(x: Image, winner: Winner, window: Window) -> Pooled:
     """y: what stands at the place of each winner, the adjoint of `route`."""
     padded = window.pad(x)
     seen = [window.take(padded, tap) for tap in window.taps]
     return reduce(lambda y, tap: jnp.where(winner == tap[0], tap[1], y), enumerate(seen), seen[0])
 
 
-def _gather_fwd(x: jax.Array, winner: jax.Array, window: Window) -> tuple[jax.Array, jax.Array]:
+def _gather_fwd(x: Image, winner: Winner, window: Window) -> tuple[jax.Array, jax.Array]:
     return gather(x, winner, window), winner
 
 
-def _gather_bwd(window: Window, winner: jax.Array, dy: jax.Array) -> tuple[jax.Array, None]:
+def _gather_bwd(window: Window, winner: Winner, dy: Pooled) -> tuple[jax.Array, None]:
     return route(dy, winner, window), None
 
 
@@ -201,16 +202,16 @@ gather.defvjp(_gather_fwd, _gather_bwd)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("window", "ties"))
-def _max_pool_of_ties(x: jax.Array, window: Window, ties: str) -> jax.Array:
+def _max_pool_of_ties(x: Image, window: Window, ties: str) -> Pooled:
     return select(x, window)[0]
 
 
-def _max_pool_of_ties_fwd(x: jax.Array, window: Window, ties: str) -> tuple[jax.Array, list[jax.Array]]:
+def _max_pool_of_ties_fwd(x: Image, window: Window, ties: str) -> tuple[jax.Array, list[jax.Array]]:
     y = _max_pool_of_ties(x, window, ties)
     return y, _is_max(x, y, window)
 
 
-def _max_pool_of_ties_bwd(window: Window, ties: str, is_max: list[jax.Array], dy: jax.Array) -> tuple[jax.Array]:
+def _max_pool_of_ties_bwd(window: Window, ties: str, is_max: list[jax.Array], dy: Pooled) -> tuple[jax.Array]:
     share = dy / sum(tied.astype(dy.dtype) for tied in is_max) if ties == "split" else dy
     return (_put_all([jnp.where(tied, share, 0) for tied in is_max], window),)  # [R 1.5]
 
@@ -218,7 +219,7 @@ def _max_pool_of_ties_bwd(window: Window, ties: str, is_max: list[jax.Array], dy
 _max_pool_of_ties.defvjp(_max_pool_of_ties_fwd, _max_pool_of_ties_bwd)
 
 
-def _is_max(x: jax.Array, y: jax.Array, window: Window) -> list[jax.Array]:
+def _is_max(x: Image, y: Pooled, window: Window) -> list[jax.Array]:
     """For each tap, whether it holds its window's maximum, or NaN where that is NaN."""
     padded = window.pad(x)
     is_max = []
@@ -240,7 +241,7 @@ def _is_tiling(window: Window) -> bool:
     )
 
 
-def _tile(dy: jax.Array, winner: jax.Array, window: Window) -> jax.Array:
+def _tile(dy: Pooled, winner: Winner, window: Window) -> Image:
     """`route` where windows lie side by side: every pixel asks whether it is its own window's winner."""
     within = [n for k in window.size for n in (1, k)]
     number = jnp.arange(window.tap_count, dtype=winner.dtype).reshape(1, *within, 1)

@@ -16,8 +16,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import Bool
 
 from jaxcnn.ops._arguments import float_array
+from jaxcnn.ops._types import Same
 
 
 def reference(x: jax.Array) -> jax.Array:
@@ -51,15 +53,15 @@ def relu(x: ArrayLike) -> jax.Array:
 
 
 @jax.custom_vjp
-def _relu(x: jax.Array) -> jax.Array:
+def _relu(x: Same) -> Same:
     return jnp.maximum(x, 0)
 
 
-def _relu_fwd(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _relu_fwd(x: Same) -> tuple[Same, Bool[jax.Array, "*shape"]]:
     return _relu(x), x > 0
 
 
-def _relu_bwd(is_positive: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
+def _relu_bwd(is_positive: Bool[jax.Array, "*shape"], dy: Same) -> tuple[Same]:
     return (jnp.where(is_positive, dy, 0),)  # [R 1.4]
 
 

@@ -25,6 +25,7 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import float_array, one_axis
 from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._types import Same
 
 
 def reference(z: jax.Array, *, axis: int = -1) -> jax.Array:
@@ -61,16 +62,16 @@ def softmax(z: ArrayLike, *, axis: int = -1) -> jax.Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("axis",))
-def _softmax(z: jax.Array, axis: int) -> jax.Array:
+def _softmax(z: Same, axis: int) -> Same:
     return reference(z, axis=axis)
 
 
-def _softmax_fwd(z: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+def _softmax_fwd(z: Same, axis: int) -> tuple[Same, Same]:
     p = _softmax(z, axis)
     return p, p
 
 
-def _softmax_bwd(axis: int, p: jax.Array, dp: jax.Array) -> tuple[jax.Array]:
+def _softmax_bwd(axis: int, p: Same, dp: Same) -> tuple[Same]:
     wide = accumulator(p.dtype)
     p_wide, dp_wide = p.astype(wide), dp.astype(wide)
     dz = p_wide * (dp_wide - jnp.sum(dp_wide * p_wide, axis=axis, keepdims=True))  # (B3)

@@ -30,6 +30,7 @@ from jax.typing import ArrayLike
 from jaxcnn.ops._arguments import float_array
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array
+from jaxcnn.ops._types import Losses, Scores
 
 
 def reference(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -68,20 +69,18 @@ def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("z_dtype",))
-def _loss(z: jax.Array, labels: jax.Array, z_dtype: np.dtype) -> jax.Array:
+def _loss(z: Scores, labels: jax.Array, z_dtype: np.dtype) -> Losses:
     log_p = _log_softmax(z)
     return expected_surprise(distributions(labels, z.shape[1], log_p.dtype), log_p)
 
 
-def _loss_fwd(z: jax.Array, labels: jax.Array, z_dtype: np.dtype) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _loss_fwd(z: Scores, labels: jax.Array, z_dtype: np.dtype) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     log_p = _log_softmax(z)
     loss = _loss(z, labels, z_dtype)
     return loss, (jnp.exp(log_p) if are_classes(labels) else log_p, labels)
 
 
-def _loss_bwd(
-    z_dtype: np.dtype, saved: tuple[jax.Array, jax.Array], dl: jax.Array
-) -> tuple[jax.Array, jax.Array | None]:
+def _loss_bwd(z_dtype: np.dtype, saved: tuple[jax.Array, jax.Array], dl: Losses) -> tuple[jax.Array, jax.Array | None]:
     kept, labels = saved
     y = distributions(labels, kept.shape[1], kept.dtype)
     if are_classes(labels):
@@ -96,19 +95,19 @@ _loss.defvjp(_loss_fwd, _loss_bwd)
 
 
 @jax.custom_vjp
-def _log_softmax(z: jax.Array) -> jax.Array:
+def _log_softmax(z: Scores) -> Scores:
     """log p, in float32 or wider."""
     z = z.astype(accumulator(z.dtype))
     shifted = z - jnp.max(z, axis=-1, keepdims=True)
     return shifted - jnp.log(jnp.sum(jnp.exp(shifted), axis=-1, keepdims=True))
 
 
-def _log_softmax_fwd(z: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _log_softmax_fwd(z: Scores) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     log_p = _log_softmax(z)
     return log_p, (log_p, jnp.zeros((), z.dtype))
 
 
-def _log_softmax_bwd(saved: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[jax.Array]:
+def _log_softmax_bwd(saved: tuple[jax.Array, jax.Array], t: Scores) -> tuple[jax.Array]:
     log_p, like = saved
     return ((t - jnp.exp(log_p) * jnp.sum(t, axis=-1, keepdims=True)).astype(like.dtype),)  # (B7)
 

@@ -28,6 +28,7 @@ from jax.typing import ArrayLike
 from jaxcnn.ops import _plain
 from jaxcnn.ops._arguments import image_array, refuse
 from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._types import Image, Patches
 from jaxcnn.ops._window import Padding, PerAxis, Window
 
 
@@ -147,16 +148,16 @@ def fold(
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
-def unfold_window(x: jax.Array, window: Window) -> jax.Array:
+def unfold_window(x: Image, window: Window) -> Patches:
     padded = window.pad(x)
     return jnp.concatenate([window.take(padded, tap) for tap in window.taps], axis=-1)
 
 
-def _unfold_fwd(x: jax.Array, window: Window) -> tuple[jax.Array, None]:
+def _unfold_fwd(x: Image, window: Window) -> tuple[jax.Array, None]:
     return unfold_window(x, window), None
 
 
-def _unfold_bwd(window: Window, _: None, patches: jax.Array) -> tuple[jax.Array]:
+def _unfold_bwd(window: Window, _: None, patches: Patches) -> tuple[jax.Array]:
     return (fold_window(patches, window),)  # [R 10]
 
 
@@ -164,18 +165,18 @@ unfold_window.defvjp(_unfold_fwd, _unfold_bwd)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
-def fold_window(patches: jax.Array, window: Window) -> jax.Array:
+def fold_window(patches: Patches, window: Window) -> Image:
     wide = patches.astype(accumulator(patches.dtype))
     columns = jnp.split(wide, window.tap_count, axis=-1)
     x = reduce(jnp.add, [window.put(column, tap) for column, tap in zip(columns, window.taps, strict=True)])
     return x.astype(patches.dtype)
 
 
-def _fold_fwd(patches: jax.Array, window: Window) -> tuple[jax.Array, None]:
+def _fold_fwd(patches: Patches, window: Window) -> tuple[jax.Array, None]:
     return fold_window(patches, window), None
 
 
-def _fold_bwd(window: Window, _: None, x: jax.Array) -> tuple[jax.Array]:
+def _fold_bwd(window: Window, _: None, x: Image) -> tuple[jax.Array]:
     return (unfold_window(x, window),)
 
 

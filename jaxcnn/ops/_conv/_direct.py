@@ -16,9 +16,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._types import Kernel, X, Y
 
 
-def correlate(form: Form, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def correlate(form: Form, x: X, kernel: Kernel) -> Y:
     """y[n, i, c] = sum_(u, c') k[u, c', c] x_pad[n, i s + u d, c'] [R 1]."""
     window = form.window
     y = lax.conv_general_dilated(
@@ -35,7 +36,7 @@ def correlate(form: Form, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return y.astype(form.dtypes.y)
 
 
-def input_gradient(form: Form, kernel: jax.Array, dy: jax.Array) -> jax.Array:
+def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     """dx[n, a, c'] = sum_(c, u) k[u, c', c] dy[n, (a + lo - u d) / s, c] where that is an index, else 0 [R 6]."""
     window = form.window
     axes = zip(window.shape, window.out, window.span, window.stride, window.padding, strict=True)
@@ -55,7 +56,7 @@ def input_gradient(form: Form, kernel: jax.Array, dy: jax.Array) -> jax.Array:
     return dx.astype(form.dtypes.x)
 
 
-def kernel_gradient(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
+def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     """dk[u, c', c] = sum_(n, i) dy[n, i, c] x_pad[n, i s + u d, c'] [R 5]: batch and channels swap places."""
     window = form.window
     axes = zip(window.shape, window.out, window.size, window.stride, window.padding, window.dilation, strict=True)

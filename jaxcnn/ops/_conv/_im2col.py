@@ -21,12 +21,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._unfold import unfold_window
 
 CHUNK_BYTES = 2**21
 
 
-def kernel_gradient(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
+def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     """dk[u, c', c] = sum_(n, i) dy[n, i, c] x_pad[n, i s + u d, c'] [R 5], as T(x)^T mat(dy) [R 9]."""
     x, dy = x.astype(form.dtypes.of_gradients), dy.astype(form.dtypes.of_gradients)
     product = _product if form.groups == 1 else _product_by_tap

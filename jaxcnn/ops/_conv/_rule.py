@@ -45,7 +45,10 @@ from jaxcnn.ops._arguments import float_array, image_array
 from jaxcnn.ops._conv import _direct, _im2col
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, accumulator
+from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._window import Padding, PerAxis
+
+Saved = tuple[jax.Array, jax.Array]
 
 
 def reference(
@@ -139,16 +142,16 @@ def conv(
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("form",))
-def correlate(form: Form, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def correlate(form: Form, x: X, kernel: Kernel) -> Y:
     """dT/dg: y [R 1]."""
     return _direct.correlate(form, x, kernel)
 
 
-def _correlate_fwd(form: Form, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _correlate_fwd(form: Form, x: X, kernel: Kernel) -> tuple[jax.Array, Saved]:
     return correlate(form, x, kernel), (x, kernel)
 
 
-def _correlate_bwd(form: Form, saved: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _correlate_bwd(form: Form, saved: Saved, dy: Y) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
     return input_gradient(form, kernel, dy), kernel_gradient(form, x, dy)  # [R 6; V 38], [R 5; V 37]
 
@@ -157,16 +160,16 @@ correlate.defvjp(_correlate_fwd, _correlate_bwd)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("form",))
-def input_gradient(form: Form, kernel: jax.Array, dy: jax.Array) -> jax.Array:
+def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     """dT/dx: dx [R 6, 8; V 34, 38]."""
     return _direct.input_gradient(form, kernel, dy)
 
 
-def _input_gradient_fwd(form: Form, kernel: jax.Array, dy: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _input_gradient_fwd(form: Form, kernel: Kernel, dy: Y) -> tuple[jax.Array, Saved]:
     return input_gradient(form, kernel, dy), (kernel, dy)
 
 
-def _input_gradient_bwd(form: Form, saved: tuple[jax.Array, jax.Array], x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _input_gradient_bwd(form: Form, saved: Saved, x: X) -> tuple[jax.Array, jax.Array]:
     kernel, dy = saved
     return kernel_gradient(form, x, dy), correlate(form, x, kernel)  # (B1)
 
@@ -175,7 +178,7 @@ input_gradient.defvjp(_input_gradient_fwd, _input_gradient_bwd)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("form",))
-def kernel_gradient(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
+def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     """dT/dk: dk [R 5, 7, 9; V 33, 37].
 
     Products of the unfolded x on a CPU, where lax's own is slow, and in a loop tens of times slower; lax elsewhere.
@@ -185,13 +188,11 @@ def kernel_gradient(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
     )
 
 
-def _kernel_gradient_fwd(form: Form, x: jax.Array, dy: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _kernel_gradient_fwd(form: Form, x: X, dy: Y) -> tuple[jax.Array, Saved]:
     return kernel_gradient(form, x, dy), (x, dy)
 
 
-def _kernel_gradient_bwd(
-    form: Form, saved: tuple[jax.Array, jax.Array], kernel: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _kernel_gradient_bwd(form: Form, saved: Saved, kernel: Kernel) -> tuple[jax.Array, jax.Array]:
     x, dy = saved
     return input_gradient(form, kernel, dy), correlate(form, x, kernel)  # (B1)
 

@@ -1,0 +1,32 @@
+"""The shape legend as types, which the tests check at run time.
+
+Names are shared within one call: every n of a function's arguments and result is the same number.
+"""
+
+from __future__ import annotations
+
+from jax import Array
+from jaxtyping import Float, UInt
+
+# convolution
+X = Float[Array, "n *spatial c_in"]
+Kernel = Float[Array, "*size c_in_per_group c_out"]
+Y = Float[Array, "n *out c_out"]
+
+# pooling and unfolding, channel by channel
+Image = Float[Array, "n *spatial c"]
+Pooled = Float[Array, "n *out c"]
+Winner = UInt[Array, "n *out c"]
+Patches = Float[Array, "n *out columns"]
+Means = Float[Array, "n c"]
+
+# dense layers and losses
+Rows = Float[Array, "*rows f"]
+Matrix = Float[Array, "f c"]
+Products = Float[Array, "*rows c"]
+Bias = Float[Array, " c"]
+Scores = Float[Array, "n k"]
+Losses = Float[Array, " n"]
+
+# elementwise
+Same = Float[Array, "*shape"]

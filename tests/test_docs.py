@@ -1,0 +1,72 @@
+"""What the documents say of the code must be there."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from types import FunctionType
+
+import pytest
+
+import jaxcnn
+from jaxcnn import ops
+
+ROOT = Path(__file__).parents[1]
+PAPERS = (ROOT / "docs" / "papers.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+def numbers(paper: str) -> set[int]:
+    """The equation numbers that the tables name for one paper."""
+    found: set[int] = set()
+    for group in re.findall(rf"\[{paper} ([\d, -]+)\]", PAPERS):
+        for part in group.split(","):
+            first, _, last = part.strip().partition("-")
+            found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def test_every_equation_of_both_papers_has_its_row() -> None:
+    assert numbers("V") == set(range(1, 40))
+    assert numbers("R") == set(range(1, 11))
+
+
+def test_every_section_of_roysdon_has_its_row() -> None:
+    first_cells = "".join(re.findall(r"^\| \[R\] ([^|]*)\|", PAPERS, re.MULTILINE))
+    assert {int(n) for n in re.findall(r"1\.(\d+)", first_cells)} == {2, 3, 4, 5, 6, 7, 8, 9, 10}
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\| `([a-z_.]+)` \|", PAPERS))))
+def test_named_functions_exist(name: str) -> None:
+    module, _, function = name.rpartition(".")
+    assert callable(getattr(importlib.import_module(f"jaxcnn.{module}"), function))
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([\w/]+\.py::\w+)`", PAPERS))))
+def test_named_tests_exist(name: str) -> None:
+    path, function = name.split("::")
+    assert re.search(rf"^ *def {function}\(", (ROOT / "tests" / path).read_text(), re.MULTILINE)
+
+
+def test_the_readme_lists_every_op_and_its_file() -> None:
+    listed = {}
+    for names, path in re.findall(r"^\| (`.*?`) \| `(_[\w/]+\.py)` \|", README, re.MULTILINE):
+        listed |= dict.fromkeys(re.findall(r"`(\w+)`", names), path)
+    assert set(listed) == {name for name, value in vars(ops).items() if isinstance(value, FunctionType)}
+    for path in listed.values():
+        assert (Path(jaxcnn.__file__).parent / "ops" / path).is_file()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/papers.md", "CONTRIBUTING.md", "experiments/mnist/README.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_versions_agree() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f'version = "{jaxcnn.__version__}"' in pyproject
+    assert f"version: {jaxcnn.__version__}" in citation
