@@ -56,7 +56,10 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 class Report(NamedTuple):
-    """Where `fit` stands after a segment of steps: `loss` and `accuracy` are means over the epoch so far."""
+    """Where `fit` stands after a segment of steps: `loss` and `accuracy` are means over the epoch so far.
+
+    `state` is donated to the next segment: take what is wanted of it before asking for the next report.
+    """
 
     state: TrainState
     epoch: int
@@ -150,7 +153,8 @@ def fit(
 ) -> Iterator[Report]:
     """Train for some epochs, reporting about twice a second.
 
-    The examples stay on the device, as uint8, and are shuffled there, anew each epoch by a key folded from the state's.
+    The examples stay on the device, as uint8, and are shuffled there, anew each epoch, by the state's key and the
+    number of epochs that it has behind it.
     Steps run in one compiled loop whose length is an argument: segments of about half a second each, so that a person
     sees progress and can interrupt, give the same bits as one long loop, and nothing is compiled twice. Examples beyond
     the last whole batch sit out their epoch.
@@ -185,9 +189,9 @@ def fit(
     steps_per_epoch = count // batch_size
     run = (_run_segment if in_one_program else _run_step_by_step)(step, batch_size)
     steps_a_segment = 1
-    taken = 0
+    taken, epochs_before = 0, int(state.step) // steps_per_epoch
     for epoch in range(1, epochs + 1):
-        order = _epoch_order(jax.random.fold_in(state.key, epoch), count)
+        order = _epoch_order(jax.random.fold_in(state.key, epochs_before + epoch), count)
         totals, at = _Totals.zero(), 0
         while at < steps_per_epoch:
             started = time.perf_counter()
@@ -222,6 +226,9 @@ def evaluate(
 ) -> tuple[dict[str, float], np.ndarray]:
     """Mean loss and accuracy over a split, and the logits (N, K), float32.
 
+    Raises:
+        ValueError: there are no images, or batch_size is not positive.
+
     Example:
         >>> import jax, numpy as np
         >>> from jaxcnn.nets import single_filter
@@ -230,11 +237,15 @@ def evaluate(
         >>> sorted(metrics), logits.shape
         (['accuracy', 'loss'], (5, 10))
     """
-    forward = _forward(apply, ops)
+    if not len(images) or batch_size < 1:
+        raise ValueError(
+            f"evaluate: needs at least one image and a positive batch_size, got {len(images)} and {batch_size}"
+        )
     starts = range(0, len(images), batch_size)
-    logits = jnp.concatenate([forward(params, jnp.asarray(images[start : start + batch_size])) for start in starts])
+    batches = [_forward(apply, ops, params, jnp.asarray(images[start : start + batch_size])) for start in starts]
+    logits = jnp.concatenate(batches)
     loss = jnp.mean(ops.softmax_cross_entropy(logits, jnp.asarray(labels)))
-    accuracy = np.mean(np.argmax(logits, axis=-1) == np.asarray(labels))
+    accuracy = np.mean(np.argmax(np.asarray(logits), axis=-1) == np.asarray(labels))
     return {"loss": float(loss), "accuracy": float(accuracy)}, np.asarray(logits)
 
 
@@ -317,5 +328,6 @@ def _run_step_by_step(step: Step, batch_size: int) -> Callable[..., tuple[TrainS
     return run
 
 
-def _forward(apply: Apply, ops: ModuleType) -> Callable[[Any, jax.Array], jax.Array]:
-    return jax.jit(lambda params, images: apply(params, as_floats(images), ops=ops).astype(jnp.float32))
+@partial(jax.jit, static_argnames=("apply", "ops"))
+def _forward(apply: Apply, ops: ModuleType, params: Any, images: jax.Array) -> jax.Array:
+    return apply(params, as_floats(images), ops=ops).astype(jnp.float32)

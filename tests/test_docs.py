@@ -50,7 +50,7 @@ def test_named_tests_exist(name: str) -> None:
 
 
 def test_the_readme_lists_every_op_and_its_file() -> None:
-    listed = {}
+    listed: dict[str, str] = {}
     for names, path in re.findall(r"^\| (`.*?`) \| `(_[\w/]+\.py)` \|", README, re.MULTILINE):
         listed |= dict.fromkeys(re.findall(r"`(\w+)`", names), path)
     assert set(listed) == {name for name, value in vars(ops).items() if isinstance(value, FunctionType)}

@@ -93,9 +93,9 @@ def check_against_originals(images: Pixels, labels: Labels, folder: Path) -> Non
     pixels = np.frombuffer(
         gzip.decompress((folder / "train-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16
     ).reshape(-1, 28, 28, 1)[:COUNT]
-    classes = np.frombuffer(
-        gzip.decompress((folder / "train-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8
-    )[:COUNT]
+    classes = np.frombuffer(gzip.decompress((folder / "train-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8)[
+        :COUNT
+    ]
     sorted_by_digit = np.argsort(classes, kind="stable")
     same = np.array_equal(images, pixels[sorted_by_digit])
     if not (same and np.array_equal(labels, classes[sorted_by_digit])):

@@ -25,6 +25,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -33,7 +34,7 @@ from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._types import Same
 
 Axes = tuple[int, ...]
-Saved = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
+Saved = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
 
 def reference(
@@ -94,30 +95,34 @@ def layer_norm(
             )
     if not epsilon > 0:
         refuse("layer_norm", f"epsilon must be positive, got {epsilon!r}")
-    return _layer_norm(x, scale, bias, axes, float(epsilon))
+    return _layer_norm(x, scale, bias, axes, float(epsilon), bias.dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("axes", "epsilon"))
-def _layer_norm(x: Same, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float) -> Same:
+@partial(jax.custom_vjp, nondiff_argnames=("axes", "epsilon", "bias_dtype"))
+def _layer_norm(x: Same, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float, bias_dtype: np.dtype) -> Same:
     mu, r = _moments(x, axes, epsilon)
     h = (x.astype(r.dtype) - mu) * r
     return (h * _stretch(scale, x, axes) + _stretch(bias, x, axes)).astype(x.dtype)
 
 
-def _layer_norm_fwd(x: Same, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float) -> tuple[jax.Array, Saved]:
-    y = _layer_norm(x, scale, bias, axes, epsilon)
-    return y, (x, scale, jnp.zeros((), bias.dtype), *_moments(x, axes, epsilon))
+def _layer_norm_fwd(
+    x: Same, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float, bias_dtype: np.dtype
+) -> tuple[jax.Array, Saved]:
+    y = _layer_norm(x, scale, bias, axes, epsilon, bias_dtype)
+    return y, (x, scale, *_moments(x, axes, epsilon))
 
 
-def _layer_norm_bwd(axes: Axes, epsilon: float, saved: Saved, dy: Same) -> tuple[jax.Array, jax.Array, jax.Array]:
-    x, scale, like_bias, mu, r = saved
+def _layer_norm_bwd(
+    axes: Axes, epsilon: float, bias_dtype: np.dtype, saved: Saved, dy: Same
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x, scale, mu, r = saved
     dy = dy.astype(r.dtype)
     h = (x.astype(r.dtype) - mu) * r
     t = dy * _stretch(scale, x, axes)
     dx = r * (t - jnp.mean(t, axes, keepdims=True) - h * jnp.mean(t * h, axes, keepdims=True))  # (B8)
     others = tuple(a for a in range(x.ndim) if a not in axes)
     dscale, dbias = jnp.sum(dy * h, others), jnp.sum(dy, others)  # (B9)
-    return dx.astype(x.dtype), dscale.astype(scale.dtype), dbias.astype(like_bias.dtype)
+    return dx.astype(x.dtype), dscale.astype(scale.dtype), dbias.astype(bias_dtype)
 
 
 _layer_norm.defvjp(_layer_norm_fwd, _layer_norm_bwd)

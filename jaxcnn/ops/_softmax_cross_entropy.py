@@ -70,12 +70,12 @@ def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
 
 @partial(jax.custom_vjp, nondiff_argnames=("z_dtype",))
 def _loss(z: Scores, labels: jax.Array, z_dtype: np.dtype) -> Losses:
-    log_p = _log_softmax(z)
+    log_p = _log_softmax(z, z_dtype)
     return expected_surprise(distributions(labels, z.shape[1], log_p.dtype), log_p)
 
 
 def _loss_fwd(z: Scores, labels: jax.Array, z_dtype: np.dtype) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    log_p = _log_softmax(z)
+    log_p = _log_softmax(z, z_dtype)
     loss = _loss(z, labels, z_dtype)
     return loss, (jnp.exp(log_p) if are_classes(labels) else log_p, labels)
 
@@ -94,22 +94,21 @@ def _loss_bwd(z_dtype: np.dtype, saved: tuple[jax.Array, jax.Array], dl: Losses)
 _loss.defvjp(_loss_fwd, _loss_bwd)
 
 
-@jax.custom_vjp
-def _log_softmax(z: Scores) -> Scores:
+@partial(jax.custom_vjp, nondiff_argnames=("z_dtype",))
+def _log_softmax(z: Scores, z_dtype: np.dtype) -> Scores:
     """log p, in float32 or wider."""
     z = z.astype(accumulator(z.dtype))
     shifted = z - jnp.max(z, axis=-1, keepdims=True)
     return shifted - jnp.log(jnp.sum(jnp.exp(shifted), axis=-1, keepdims=True))
 
 
-def _log_softmax_fwd(z: Scores) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    log_p = _log_softmax(z)
-    return log_p, (log_p, jnp.zeros((), z.dtype))
+def _log_softmax_fwd(z: Scores, z_dtype: np.dtype) -> tuple[Scores, Scores]:
+    log_p = _log_softmax(z, z_dtype)
+    return log_p, log_p
 
 
-def _log_softmax_bwd(saved: tuple[jax.Array, jax.Array], t: Scores) -> tuple[jax.Array]:
-    log_p, like = saved
-    return ((t - jnp.exp(log_p) * jnp.sum(t, axis=-1, keepdims=True)).astype(like.dtype),)  # (B7)
+def _log_softmax_bwd(z_dtype: np.dtype, log_p: Scores, t: Scores) -> tuple[Scores]:
+    return ((t - jnp.exp(log_p) * jnp.sum(t, axis=-1, keepdims=True)).astype(z_dtype),)  # (B7)
 
 
 _log_softmax.defvjp(_log_softmax_fwd, _log_softmax_bwd)

@@ -1,0 +1,31 @@
+"""Settings of every test: float64 at hand, products in full precision, and jaxcnn's annotations checked as it runs.
+
+The type checker answers before an op's own `ValueError` can; `JAXCNN_NO_TYPECHECK=1` leaves it out.
+"""
+
+import os
+from collections.abc import Iterator
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+if os.environ.get("JAXCNN_NO_TYPECHECK") != "1":
+    install_import_hook("jaxcnn", "beartype.beartype")
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_default_matmul_precision", "highest")
+
+
+@pytest.fixture
+def optimized() -> None:
+    """Asks for programs compiled as in use."""
+
+
+@pytest.fixture(autouse=True)
+def compilation(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The tests of ops and nets run hundreds of small programs once: compile them with XLA's cheap passes alone."""
+    is_quick = request.path.parent.name in {"ops", "nets"} and "optimized" not in request.fixturenames
+    jax.config.update("jax_disable_most_optimizations", is_quick)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -1,0 +1,199 @@
+"""The package: what importing it loads and costs, which way its imports point, and that its versions agree."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import jaxcnn
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "jaxcnn"
+CORE = ("ops", "reference", "check", "nets", "train", "cost")
+LOADED_ON_USE = ("check", "cost", "data", "train")
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+# Loading
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints, started where the package can be found."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_is_quick_and_loads_nothing_heavy() -> None:
+    """The quickest of several, for other work on the machine only ever adds to it."""
+    code = """if True:
+        import json, sys, time
+        import jax
+        start = time.perf_counter()
+        import jaxcnn
+        seconds = time.perf_counter() - start
+        heavy = ["optax", "matplotlib", "tensorflow_datasets", "tensorflow", "typer", "rich", "PIL", "requests"]
+        print(json.dumps([seconds, [name for name in heavy if name in sys.modules], sorted(dir(jaxcnn))]))
+    """
+    runs = [json.loads(python(code)) for _ in range(3)]
+    assert runs[0][1] == []
+    assert {"ops", "reference", "nets", *LOADED_ON_USE} <= set(runs[0][2])
+    assert min(seconds for seconds, _, _ in runs) < 0.3
+
+
+def test_the_rest_loads_on_use() -> None:
+    for name in LOADED_ON_USE:
+        assert getattr(jaxcnn, name) is importlib.import_module(f"jaxcnn.{name}")
+    with pytest.raises(AttributeError, match="module 'jaxcnn' has no attribute 'trian'"):
+        _ = jaxcnn.trian
+
+
+def test_the_core_needs_four_packages() -> None:
+    """Every other distribution of this environment is refused, but for what the four themselves require."""
+    needed = _required_by("jax", "jaxlib", "numpy", "optax", "jaxtyping")
+    refused = [
+        name
+        for name, distributions in metadata.packages_distributions().items()
+        if not needed & {_canonical(distribution) for distribution in distributions} and name != "jaxcnn"
+    ]
+    assert {"typer", "rich", "matplotlib", "tensorflow_datasets"} <= set(refused)
+    code = f"""if True:
+        import importlib, importlib.abc, sys
+        refused = set({refused!r}) - set(sys.modules)
+
+        class Refuse(importlib.abc.MetaPathFinder):
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in refused:
+                    raise ModuleNotFoundError("refused: " + name)
+
+        sys.meta_path.insert(0, Refuse())
+        for name in {CORE!r}:
+            print(importlib.import_module("jaxcnn." + name).__name__)
+    """
+    assert python(code).split() == [f"jaxcnn.{name}" for name in CORE]
+
+
+# The direction of imports
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """The full name of everything that a file imports, at the top or within a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def attributes_of(path: Path) -> Iterator[str]:
+    """Every dotted name that a file reads, such as jax.lax.add."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        parts: list[str] = []
+        inner: ast.expr | None = node if isinstance(node, ast.Attribute) else None
+        while isinstance(inner, ast.Attribute):
+            parts.append(inner.attr)
+            inner = inner.value
+        if isinstance(inner, ast.Name):
+            yield ".".join([inner.id, *reversed(parts)])
+
+
+def part_of(path: Path) -> str:
+    """The part of the package that a file belongs to: ops, nets, train, ..."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+ALLOWED = {
+    "ops": {"ops"},
+    "reference": {"ops"},
+    "check": set(),
+    "nets": {"ops", "nets"},
+    "cost": {"ops"},
+    "train": {"ops", "reference"},
+    "data": {"data"},
+}
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_imports_point_one_way(part: str) -> None:
+    files = [path for path in SOURCES if part_of(path) == part]
+    assert files
+    for path in files:
+        ours = {name.split(".")[1] for name in imports_of(path) if name.startswith("jaxcnn.")}
+        assert ours <= ALLOWED[part], f"{path.relative_to(ROOT)} imports {sorted(ours - ALLOWED[part])}"
+
+
+def test_only_train_imports_optax() -> None:
+    assert {part_of(path) for path in SOURCES if _imports(path, "optax")} == {"train"}
+
+
+@pytest.mark.parametrize("part", CORE)
+def test_the_core_imports_nothing_else(part: str) -> None:
+    allowed = {"jax", "numpy", "jaxtyping", "jaxcnn", *({"optax"} if part == "train" else ())}
+    for path in SOURCES:
+        if part_of(path) == part:
+            roots = {name.partition(".")[0] for name in imports_of(path)} - sys.stdlib_module_names
+            assert roots <= allowed, f"{path.relative_to(ROOT)} imports {sorted(roots - allowed)}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_public_names_of_jax(path: Path) -> None:
+    names = [name for name in (*imports_of(path), *attributes_of(path)) if name.split(".")[0] in ("jax", "jnp", "lax")]
+    private = [name for name in names if any(part.startswith("_") for part in name.split(".")) and "__" not in name]
+    internal = [name for name in names if name.startswith(("jax.interpreters", "jax.extend", "jax.lib"))]
+    assert private + internal == []
+
+
+# What is stated twice
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == jaxcnn.__version__
+    released = re.findall(r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released[:1] in ([], [jaxcnn.__version__])  # its latest; none where all is unreleased
+    cited = re.findall(r'^version: "?([^"\s]+)', (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert cited == [jaxcnn.__version__]
+
+
+def test_the_packages_types_are_for_others_too() -> None:
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_the_twin_namespaces_have_equal_names() -> None:
+    ops = {name for name, value in vars(jaxcnn.ops).items() if callable(value) and not name.startswith("_")}
+    assert ops == set(jaxcnn.reference.__all__)
+
+
+def _imports(path: Path, root: str) -> bool:
+    return any(name.partition(".")[0] == root for name in imports_of(path))
+
+
+def _canonical(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def _required_by(*names: str) -> set[str]:
+    """These distributions and all that they require, without extras."""
+    found: set[str] = set()
+    waiting = [_canonical(name) for name in names]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for line in metadata.requires(name) or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(_canonical(requirement.name))
+    return found
