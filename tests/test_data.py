@@ -250,9 +250,7 @@ def assert_fails_soon(name: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("name", TFDS_NAMES)
-def test_download_where_connections_are_refused(
-    name: str, data_dir: Path, proxy: Callable[[int], None]
-) -> None:
+def test_download_where_connections_are_refused(name: str, data_dir: Path, proxy: Callable[[int], None]) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # taken, but nobody listens
         proxy(closed.getsockname()[1])
@@ -390,9 +388,7 @@ def flip_a_byte(content: bytes) -> bytes:
     ],
     ids=["a byte flipped", "cut in half", "empty", "another file"],
 )
-def test_damaged_cache_is_made_again(
-    damage: Callable[[bytes], bytes], small: tuple[Path, data.Dataset]
-) -> None:
+def test_damaged_cache_is_made_again(damage: Callable[[bytes], bytes], small: tuple[Path, data.Dataset]) -> None:
     intact = data.load("mnist")
     cache = small[0] / "mnist" / "jaxcnn-3.0.1.npz"
     content = cache.read_bytes()
@@ -411,9 +407,7 @@ def test_cache_that_cannot_be_written(small: tuple[Path, data.Dataset]) -> None:
     cache.mkdir()
     with pytest.warns(UserWarning) as warned:
         assert_equal(data.load("mnist"), intact)
-    assert ["cannot be read" in str(warned[0].message), "cannot be written" in str(warned[1].message)] == [
-        True
-    ] * 2
+    assert ["cannot be read" in str(warned[0].message), "cannot be written" in str(warned[1].message)] == [True] * 2
     assert sorted(path.name for path in cache.parent.iterdir()) == ["3.0.1", cache.name]
 
 
@@ -426,9 +420,7 @@ def test_damaged_prepared_set(damage: Callable[[bytes], bytes], small: tuple[Pat
     assert str(records.parent) in line_of(error)
 
 
-def test_prepared_set_with_other_labels(
-    small: tuple[Path, data.Dataset], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prepared_set_with_other_labels(small: tuple[Path, data.Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
     (train, test, _) = small[1]
     other = _tfds.fingerprint(data.Split(train.images, (train.labels + 1) % 10))
     monkeypatch.setitem(_tfds.FINGERPRINTS, "mnist", (other, _tfds.fingerprint(test)))
@@ -543,9 +535,7 @@ def test_tensorflow_datasets_itself_reads_what_was_prepared(
     [flip_a_byte, lambda content: content[:-100], lambda content: gzip.compress(gzip.decompress(content))],
     ids=["a byte flipped", "cut short", "compressed again"],
 )
-def test_damaged_original(
-    damage: Callable[[bytes], bytes], originals: Path, tmp_path: Path, data_dir: Path
-) -> None:
+def test_damaged_original(damage: Callable[[bytes], bytes], originals: Path, tmp_path: Path, data_dir: Path) -> None:
     for file in FOUR_FILES:
         shutil.copy(originals / "mnist" / file, tmp_path / file)
     wrong = tmp_path / "t10k-labels-idx1-ubyte.gz"
@@ -561,15 +551,11 @@ def test_one_sets_originals_given_as_the_others(originals: Path, data_dir: Path)
         data.load("mnist", source=originals / "fashion_mnist")
 
 
-def test_download(
-    originals: Path, data_dir: Path, serve: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_download(originals: Path, data_dir: Path, serve: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """All four files are fetched and verified; only the first 100 images of each split are then prepared."""
     whole = parsed(originals / "fashion_mnist")
     first = [first_of(split, 100) for split in whole]
-    monkeypatch.setitem(
-        _tfds.FINGERPRINTS, "fashion_mnist", (_tfds.fingerprint(first[0]), _tfds.fingerprint(first[1]))
-    )
+    monkeypatch.setitem(_tfds.FINGERPRINTS, "fashion_mnist", (_tfds.fingerprint(first[0]), _tfds.fingerprint(first[1])))
     examples = _originals.examples
     monkeypatch.setattr(_originals, "examples", lambda *paths: itertools.islice(examples(*paths), 100))
     serve(lambda file: (originals / "fashion_mnist" / file).read_bytes())

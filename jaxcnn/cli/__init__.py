@@ -1,0 +1,82 @@
+"""The `jaxcnn` command: one file a sub-command, each a thin layer over the library.
+
+Exit codes: 0 done; 1 training failed; 2 an argument, a file or a folder that cannot be used; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from jaxcnn.cli._failure import Failure
+from jaxcnn.cli.explain import explain
+from jaxcnn.cli.predict import predict
+from jaxcnn.cli.train import train
+
+_UsageError: Any = typer.BadParameter.__base__  # Typer exports no name for it
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(train)
+app.command()(predict)
+app.command()(explain)
+
+
+def _print_version(wanted: bool) -> bool:
+    if not wanted:
+        return wanted
+    import jax
+
+    from jaxcnn import __version__
+
+    devices = ", ".join(f"{device.platform}:{device.id} ({device.device_kind})" for device in jax.devices())
+    print(f"jaxcnn {__version__}\njax {jax.__version__}\ndevices {devices}")
+    raise typer.Exit
+
+
+@app.callback()
+def jaxcnn(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the versions of jaxcnn and jax, and the devices.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Convolutional networks in JAX whose every gradient is derived by hand."""
+
+
+def main() -> NoReturn:
+    """Run the command and end the process; whatever the user can mend is one line on stderr."""
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except _UsageError as error:
+        code = _complain(error.format_message(), 2)
+    except Failure as error:
+        code = _complain(str(error), error.code)
+    except OSError as error:
+        code = _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+    except (typer.Abort, KeyboardInterrupt):
+        code = _complain("interrupted", 130)
+    except RuntimeError as error:
+        from jaxcnn.data import DataError
+        from jaxcnn.runs import RunError
+
+        if not isinstance(error, DataError | RunError):
+            raise
+        code = _complain(str(error), 2)
+    sys.exit(code)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"jaxcnn: {' '.join(message.split())}", file=sys.stderr)
+    return code

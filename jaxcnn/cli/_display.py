@@ -1,0 +1,57 @@
+"""How training goes: a bar on a terminal, and a line an epoch anywhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from jaxcnn.runs import Metrics
+    from jaxcnn.train import Report
+
+
+class Display:
+    """A context in which reports are shown."""
+
+    def __init__(self, console: Console, epochs: int) -> None:
+        self._epochs = epochs
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=None),
+            TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.2%}"),
+            TextColumn("{task.fields[speed]:,.0f} images/s"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def show(self, report: Report) -> None:
+        """Move the bar."""
+        fields: dict[str, Any] = {
+            "epoch": f"{report.epoch}/{self._epochs}",
+            "loss": report.loss,
+            "accuracy": report.accuracy,
+            "speed": report.images_per_second,
+        }
+        if not self._progress.tasks:
+            self._progress.add_task("", total=self._epochs * report.steps_per_epoch, **fields)
+        self._progress.update(self._progress.task_ids[0], completed=report.step, **fields)
+
+    def end_epoch(self, line: Metrics) -> None:
+        """Print an epoch's line of metrics."""
+        self._progress.console.print(
+            f"epoch {line['epoch']}/{self._epochs}  loss {line['loss']:.4f}  accuracy {line['accuracy']:.2%}  "
+            f"{line['images_per_second']:,.0f} images/s  {line['seconds']:.1f} s"
+        )

@@ -1,0 +1,56 @@
+"""`jaxcnn explain`: the figures of [V] with live numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jaxcnn.cli._failure import Failure
+
+
+def explain(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder of single_filter, from jaxcnn train.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="The picture to write; must not exist.")],
+    index: Annotated[int, typer.Option(min=0, help="Which held-out image.")] = 0,
+) -> None:
+    """Draw the figures of [V] with live numbers.
+
+    Forwards through the trained network for one held-out image, then backwards, each gradient beside autodiff's.
+    """
+    import jaxcnn.data
+    import jaxcnn.reference
+    from jaxcnn import figures, runs
+
+    run = runs.read(folder)
+    if run.network.name != "single_filter":
+        raise Failure(f"explain draws the figures of single_filter; {folder} is a run of {run.network.name}")
+    if out.suffix.lower() != ".png":
+        raise Failure(f"--out must name a .png file, got {out}")
+    if out.exists():
+        raise Failure(f"{out} exists, and nothing is overwritten: give another --out")
+    if not out.parent.is_dir():
+        raise Failure(f"there is no folder {out.parent}")
+    data = run.config["data"]["name"]
+    held_out = jaxcnn.data.load(data).test
+    if index >= len(held_out.images):
+        raise Failure(f"--index must be below {len(held_out.images)}, the number of held-out images, got {index}")
+    image, label = held_out.images[index].astype("float32") / 255, int(held_out.labels[index])
+    title = f"{data}, {runs.held_out(data)} image {index}: {run.config['data']['classes'][label]}"
+    picture = figures.png(figures.explain(run.params, image, label, title=title))
+    with out.open("xb") as file:
+        file.write(picture)
+
+    by_hand = figures.trace(run.params, image, label)
+    by_autodiff = figures.trace(run.params, image, label, ops=jaxcnn.reference)
+    table = Table("gradient", "equation", "largest magnitude", "largest difference from autodiff's")
+    for name, difference in figures.differences(by_hand, by_autodiff).items():
+        magnitude = abs(getattr(by_hand, name)).max()
+        table.add_row(name, figures.EQUATIONS[name], f"{magnitude:.3g}", f"{difference:.1e}")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(f"{escape(str(out))} written")

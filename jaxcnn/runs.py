@@ -1,0 +1,371 @@
+"""A run's folder: what `jaxcnn train` writes, and what the other commands read.
+
+    config.json      what was trained, on what, how, by which versions, and the run's status
+    metrics.jsonl    a line an epoch
+    parameters.npz   one array a parameter, named by its path in the pytree, joined by "/"
+
+config.json has `format` (1), `status` ("running", "finished", "interrupted" or "failed"), `net` (`name`, `options`),
+`data` (`name`, `train_images`, `test_images`, `classes`), `seed`, `ops`, `optimizer`, `learning_rate`, `epochs`,
+`batch_size`, `versions`, `devices` and `cores`.
+
+A line of metrics.jsonl has `epoch`, `step`, `loss` and `accuracy` (means over the epoch's training batches, taken as
+the parameters moved), `images_per_second` (without compilation) and `seconds`. The last line of a finished run adds
+`test_loss` and `test_accuracy`, on the held-out part of the data set; that of an interrupted one `"interrupted": true`.
+
+Every file is written beside its place and then moved there, so that whoever reads it finds it whole.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import io
+import itertools
+import json
+import os
+import platform
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxcnn
+from jaxcnn import nets
+from jaxcnn.nets import gap_cnn
+
+if TYPE_CHECKING:
+    from jaxcnn.train import Report  # optax loads on use
+
+FORMAT = 1
+NETS = {"single_filter": nets.single_filter, "gap_cnn": nets.gap_cnn, "lenet": nets.lenet}
+CONFIG, METRICS, PARAMETERS = "config.json", "metrics.jsonl", "parameters.npz"
+
+Config = dict[str, Any]
+Metrics = dict[str, Any]
+Params = dict[str, Any]
+
+
+class RunError(RuntimeError):
+    """A run's folder cannot be used; the message says why in one line."""
+
+
+class Network(NamedTuple):
+    """A network whose options are fixed: `init(key) -> params`, `apply(params, x, *, ops, intermediates) -> logits`.
+
+    `options` are `init`'s, as JSON has them.
+    """
+
+    name: str
+    options: dict[str, Any]
+    init: Callable[[jax.Array], Params]
+    apply: Callable[..., Any]
+
+
+class Run(NamedTuple):
+    """A run as read from its folder."""
+
+    folder: Path
+    config: Config
+    network: Network
+    params: Params
+
+
+def network(name: str, options: Mapping[str, Any] | None = None) -> Network:
+    """The network `name`, with the options that its `init` takes; those not given are written out as they default.
+
+    Raises:
+        ValueError: an unknown name or option.
+
+    Example:
+        >>> network("lenet", {"hidden": 64}).options
+        {'image_shape': [28, 28, 1], 'filters': [32, 64], 'kernel': 3, 'hidden': 64, 'classes': 10}
+    """
+    if name not in NETS:
+        raise ValueError(unknown("net", name, NETS))
+    net = NETS[name]
+    chosen = _keyword_options(net.init)
+    for option, value in (options or {}).items():
+        if option not in chosen:
+            raise ValueError(unknown(f"option of {name}", option, chosen))
+        chosen[option] = _from_json(value)
+    for_apply = {option: value for option, value in chosen.items() if option in _keyword_options(net.apply)}
+    return Network(name, _to_json(chosen), partial(net.init, **chosen), partial(net.apply, **for_apply))
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """One line that refuses a name, with the nearest known one.
+
+    Example:
+        >>> unknown("net", "le-net", ["single_filter", "lenet"])
+        "unknown net 'le-net', expected one of single_filter, lenet: did you mean 'lenet'?"
+    """
+    known = list(known)
+    nearest = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
+    hint = f": did you mean {nearest[0]!r}?" if nearest else ""
+    return f"unknown {kind} {name!r}, expected one of {', '.join(known)}{hint}"
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raise `RunError` unless a run can be written to `folder`: it is not there yet, or an empty folder."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file, not a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty, and nothing is overwritten: give another folder, or empty it")
+
+
+def claim(folder: Path) -> Path:
+    """Make `folder`, with its parents, for a run.
+
+    Raises:
+        RunError: it holds something, or cannot be made.
+    """
+    refuse_taken(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be made: {error.strerror}") from error
+    return folder
+
+
+def claim_next(stem: str, root: Path = Path("runs")) -> Path:
+    """Make `<root>/<stem>-<n>` for a run, n the least number from 1 that is free."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(1):
+            folder = root / f"{stem}-{number}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            break
+    except OSError as error:
+        raise RunError(f"no folder can be made in {root}: {error.strerror}") from error
+    return folder
+
+
+def surroundings() -> Config:
+    """The part of config.json that tells where a run was made: results agree to the bit only where all of it does.
+
+    Example:
+        >>> sorted(surroundings())
+        ['cores', 'devices', 'versions']
+    """
+    versions = {package: metadata.version(package) for package in ("jax", "jaxlib", "numpy", "optax")}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "versions": {"jaxcnn": jaxcnn.__version__, **versions, "python": platform.python_version()},
+        "devices": [{"platform": device.platform, "kind": device.device_kind} for device in jax.devices()],
+        "cores": cores,
+    }
+
+
+def held_out(data: str) -> str:
+    """What to call the held-out part of a data set: "test" only where the set itself has a test part.
+
+    Example:
+        >>> held_out("mnist"), held_out("mnist-10k")
+        ('test', 'held-out')
+    """
+    return "held-out" if data == "mnist-10k" else "test"
+
+
+class Recorder:
+    """Keeps a run's folder up to date while `jaxcnn.train.fit` goes on.
+
+    `config` is the run's config.json, `metrics` the lines of its metrics.jsonl so far.
+    """
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        """Start the record of a run in an empty `folder`, which is to be `config`, format and status aside."""
+        self.folder = folder
+        self.config = {"format": FORMAT, "status": "running", **config}
+        self.metrics: list[Metrics] = []
+        self._epoch_began = time.perf_counter()
+        self._segments: list[tuple[int, float]] = []  # images and seconds of each in this epoch
+        self._step = 0
+        write_config(folder, self.config)
+
+    def add(self, report: Report) -> None:
+        """Take note of a segment; at the end of an epoch write its metrics and the parameters."""
+        images = (report.step - self._step) * self.config["batch_size"]
+        self._segments.append((images, images / report.images_per_second))
+        self._step = report.step
+        if report.ends_epoch:
+            self._write(report)
+            self._epoch_began, self._segments = time.perf_counter(), []
+
+    def stop_at(self, report: Report) -> None:
+        """Write what there is in the midst of an epoch, marked as interrupted."""
+        if not report.ends_epoch:
+            self._write(report)
+        self.metrics[-1]["interrupted"] = True
+        write_metrics(self.folder, self.metrics)
+
+    def finish(self, tested: Mapping[str, float]) -> None:
+        """Add the held-out part's `loss` and `accuracy` to the last line: the run is finished."""
+        self.metrics[-1] |= {f"test_{name}": value for name, value in tested.items()}
+        write_metrics(self.folder, self.metrics)
+        self.end_as("finished")
+
+    def end_as(self, status: str) -> None:
+        """Note how the run ended; of one that failed before it had anything to keep, the folder goes too."""
+        if status == "failed" and not self.metrics:
+            (self.folder / CONFIG).unlink()
+            self.folder.rmdir()
+            return
+        self.config["status"] = status
+        write_config(self.folder, self.config)
+
+    def kept(self) -> str:
+        """The names of the files in the folder, for a person."""
+        return ", ".join(sorted(path.name for path in self.folder.iterdir())) if self.folder.is_dir() else ""
+
+    def _write(self, report: Report) -> None:
+        steady = self._segments[1:] if not self.metrics and len(self._segments) > 1 else self._segments
+        images, seconds = (sum(part) for part in zip(*steady, strict=True))
+        self.metrics.append(
+            {
+                "epoch": report.epoch,
+                "step": report.step,
+                "loss": report.loss,
+                "accuracy": report.accuracy,
+                "images_per_second": images / seconds,
+                "seconds": time.perf_counter() - self._epoch_began,
+            }
+        )
+        write_metrics(self.folder, self.metrics)
+        write_parameters(self.folder, report.state.params)
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """Write config.json, or replace it."""
+    text = json.dumps(config, indent=2) + "\n"
+    write_whole(folder / CONFIG, text.encode())
+
+
+def write_metrics(folder: Path, lines: Iterable[Metrics]) -> None:
+    """Write metrics.jsonl, or replace it."""
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    write_whole(folder / METRICS, text.encode())
+
+
+def write_parameters(folder: Path, params: Params) -> None:
+    """Write parameters.npz, or replace it: a pytree of dicts with string keys, its leaves arrays."""
+    arrays: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in _by_name(params).items()}
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    write_whole(folder / PARAMETERS, file.getvalue())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside `path`, then move it there."""
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read(folder: Path) -> Run:
+    """Read a run.
+
+    Raises:
+        RunError: it is no run's folder, a file is damaged or missing, its format is newer, or the parameters are not
+            those of its network.
+    """
+    config = read_config(folder)
+    try:
+        net = network(config["net"]["name"], config["net"]["options"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{folder / CONFIG} names no network known here: {error}") from error
+    return Run(folder, config, net, read_parameters(folder, like=jax.eval_shape(net.init, jax.random.key(0))))
+
+
+def read_config(folder: Path) -> Config:
+    """Read config.json.
+
+    Raises:
+        RunError: it is missing, damaged, or of a newer format.
+    """
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text())
+    except OSError as error:
+        raise RunError(f"{folder} is no run's folder: {CONFIG} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise RunError(f"{path} is not of format {FORMAT}, the one that jaxcnn {jaxcnn.__version__} reads")
+    return config
+
+
+def read_metrics(folder: Path) -> list[Metrics]:
+    """Read metrics.jsonl.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    path = folder / METRICS
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+
+
+def read_parameters(folder: Path, like: Params) -> Params:
+    """Read parameters.npz into the pytree of `like`, whose leaves have the shapes and dtypes to expect.
+
+    Raises:
+        RunError: it is missing or damaged, or holds other names, shapes or dtypes.
+    """
+    path = folder / PARAMETERS
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror or error})") from error
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+    expected = _by_name(like)
+    if set(arrays) != set(expected):
+        raise RunError(f"{path} holds {', '.join(sorted(arrays))}; the network has {', '.join(sorted(expected))}")
+    for name, leaf in expected.items():
+        found = arrays[name]
+        if (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
+            raise RunError(f"{path}: {name} is {found.dtype}{found.shape}, the network's is {leaf.dtype}{leaf.shape}")
+    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(arrays[name]) for name in expected])
+
+
+def _by_name(params: Params) -> dict[str, Any]:
+    """The leaves, each under its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _keyword_options(function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    return {option.name: option.default for option in parameters if option.kind is option.KEYWORD_ONLY}
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, gap_cnn.Block):
+        return _to_json(value._asdict())
+    if isinstance(value, dict):
+        return {key: _to_json(part) for key, part in value.items()}
+    return [_to_json(part) for part in value] if isinstance(value, tuple) else value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return gap_cnn.Block(**{key: _from_json(part) for key, part in value.items()})
+    return tuple(_from_json(part) for part in value) if isinstance(value, list) else value

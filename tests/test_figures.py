@@ -1,0 +1,127 @@
+"""The pictures: what they are drawn from is right, they have the size they say, and no label lies on another."""
+
+import io
+import itertools
+from collections.abc import Iterator
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+import jaxcnn.ops
+import jaxcnn.reference
+from jaxcnn import data, figures
+from jaxcnn.nets import single_filter
+
+
+@pytest.fixture(scope="module")
+def params() -> single_filter.Params:
+    return single_filter.init(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return data.load().test.images[3].astype("float32") / 255
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    with Image.open(io.BytesIO(figures.png(figure))) as picture:
+        assert picture.format == "PNG"
+        return np.asarray(picture.convert("RGB"))
+
+
+def labels(figure: Figure) -> Iterator[tuple[str, np.ndarray]]:
+    """Every text that is drawn on the page itself, and its box."""
+    FigureCanvasAgg(figure).draw()
+    for text in figure.axes[0].texts:
+        if text.get_text():
+            yield text.get_text(), text.get_window_extent().get_points()
+
+
+def test_a_trace_holds_what_apply_sees(params: single_filter.Params, image: np.ndarray) -> None:
+    seen = figures.trace(params, image, 3)
+    logits, expected = single_filter.apply(params, jnp.asarray(image)[None], intermediates=True)
+    np.testing.assert_allclose(seen.z, logits[0], rtol=1e-5, atol=1e-6)
+    for name in ("x_conv", "x_pool", "x_full", "y_hat"):
+        np.testing.assert_allclose(getattr(seen, name).ravel(), expected[name].ravel(), rtol=1e-5, atol=1e-6)
+    assert seen.prediction.tolist() == np.eye(10)[np.argmax(logits)].tolist()
+
+
+@pytest.mark.parametrize("ops", [jaxcnn.ops, jaxcnn.reference])
+def test_a_trace_holds_the_gradients_of_the_whole(
+    params: single_filter.Params, image: np.ndarray, ops: ModuleType
+) -> None:
+    def loss(params: single_filter.Params, x: jax.Array) -> jax.Array:
+        return ops.softmax_cross_entropy(single_filter.apply(params, x, ops=ops), jnp.array([3]))[0]
+
+    by_param, by_image = jax.grad(loss, argnums=(0, 1))(params, jnp.asarray(image)[None])
+    seen = figures.trace(params, image, 3, ops=ops)
+    for found, expected in (
+        (seen.df, by_param["f"]),
+        (seen.dw, by_param["w"]),
+        (seen.db, by_param["b"]),
+        (seen.dx_conv, by_image),
+    ):
+        np.testing.assert_allclose(found.ravel(), expected.ravel(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_routed_gradient_stands_at_the_maxima(params: single_filter.Params, image: np.ndarray) -> None:
+    seen = figures.trace(params, image, 3)
+    windows = seen.x_pool[:22, :22].reshape(11, 2, 11, 2).transpose(0, 2, 1, 3).reshape(11, 11, 4)
+    routed = seen.dx_pool[:22, :22].reshape(11, 2, 11, 2).transpose(0, 2, 1, 3).reshape(11, 11, 4)
+    expected = np.eye(4)[windows.argmax(axis=-1)] * seen.dx_full[:, :, None]
+    np.testing.assert_allclose(routed, expected, rtol=1e-6)
+    assert not seen.dx_pool[22].any() and not seen.dx_pool[:, 22].any()
+
+
+def test_a_difference_with_nan_is_nan(params: single_filter.Params, image: np.ndarray) -> None:
+    seen = figures.trace(params, image, 3)
+    broken = seen._replace(df=np.where(np.eye(6) == 1, np.nan, seen.df))
+    apart = figures.differences(seen, broken)
+    assert np.isnan(apart.pop("df")) and set(apart.values()) == {0.0}
+
+
+def test_explain_draws_the_whole_page_with_no_label_on_another(params: single_filter.Params, image: np.ndarray) -> None:
+    figure = figures.explain(params, image, 3, title="a 3")
+    width, height = figure.get_size_inches() * figure.dpi
+    boxes = list(labels(figure))
+    assert any("[V 38]" in text for text, _ in boxes)
+    for text, ((left, low), (right, high)) in boxes:
+        assert left >= 0 and right <= width and low >= 0 and high <= height, f"{text!r} leaves the page"
+    for (one, a), (other, b) in itertools.combinations(boxes, 2):
+        apart = (a[1] <= b[0] + 0.5) | (b[1] <= a[0] + 0.5)
+        assert apart.any(), f"{one!r} lies on {other!r}"
+    drawn = pixels(figure)
+    assert drawn.shape == (round(figure.get_size_inches()[1] * 100), 1600, 3)
+    assert drawn[0].min() == 255 and drawn[-1].min() == 255, "something is cut off"
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_explain_draws_an_image_of_one_brightness(params: single_filter.Params, value: float) -> None:
+    nothing = np.full((28, 28, 1), value, "float32")
+    assert pixels(figures.explain(params, nothing, 0, title="flat")).shape[1] == 1600
+
+
+def test_explain_draws_a_network_that_learnt_nothing(image: np.ndarray) -> None:
+    zeros = jax.tree.map(jnp.zeros_like, single_filter.init(jax.random.key(0)))
+    assert pixels(figures.explain(zeros, image, 0, title="zeros")).shape[1] == 1600
+
+
+def test_a_confusion_matrix_counts() -> None:
+    names = ("T-shirt/top", "Ankle boot", "never")
+    figure = figures.confusion_matrix(np.array([0, 0, 1]), np.array([1, 1, 1]), names, title="a run")
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert shown == ["", "2", "", "", "1", "", "", "", ""]
+    assert pixels(figure).shape == (700, 720, 3)
+
+
+def test_a_learning_curve_without_a_result() -> None:
+    lines = [{"epoch": epoch, "loss": 1 / epoch, "accuracy": 1 - 0.5 / epoch} for epoch in (1, 2, 3)]
+    figure = figures.learning_curve(lines, title="interrupted")
+    assert [len(axes.lines) for axes in figure.axes] == [1, 1]
+    assert pixels(figure).shape == (380, 900, 3)
