@@ -17,6 +17,9 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_default_matmul_precision", "highest")
 
 
+RUNS_SMALL_PROGRAMS_ONCE = {"ops", "nets", "test_check.py", "test_papers.py"}
+
+
 @pytest.fixture
 def optimized() -> None:
     """Asks for programs compiled as in use."""
@@ -24,8 +27,9 @@ def optimized() -> None:
 
 @pytest.fixture(autouse=True)
 def compilation(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The tests of ops and nets run hundreds of small programs once: compile them with XLA's cheap passes alone."""
-    is_quick = request.path.parent.name in {"ops", "nets"} and "optimized" not in request.fixturenames
+    """Most of a test's time is compiling: by XLA's cheap passes alone where a program is small and runs once."""
+    is_small = not RUNS_SMALL_PROGRAMS_ONCE.isdisjoint({request.path.parent.name, request.path.name})
+    is_quick = is_small and "optimized" not in request.fixturenames
     jax.config.update("jax_disable_most_optimizations", is_quick)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

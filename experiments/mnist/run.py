@@ -54,7 +54,7 @@ CANDIDATES = (
     Setting("lenet", "adamw", 0.002, 128, "cosine"),
 )
 SELECTION_EPOCHS = 3
-FINAL_EPOCHS = {"single_filter": 5, "gap_cnn": 5, "lenet": 8}
+FINAL_EPOCHS = {"single_filter": 5, "gap_cnn": 4, "lenet": 8}
 
 
 @app.command()

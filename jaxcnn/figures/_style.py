@@ -99,13 +99,6 @@ def new_figure(width: Number, height: Number) -> Figure:
     return Figure(figsize=(width, height), facecolor="white")
 
 
-def _show(axes: Axes, values: np.ndarray, colours: str, low: Number, high: Number) -> AxesImage:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(True)
-    return axes.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
-
-
 def png(figure: Figure) -> bytes:
     """A figure as a PNG file, at 100 pixels an inch, in the colours of this file alone: a third of the bytes.
 
@@ -116,16 +109,29 @@ def png(figure: Figure) -> bytes:
     drawn, few = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=100)
     with Image.open(drawn) as picture:
-        colours = picture.convert("RGB").quantize(palette=_palette(), dither=Image.Dither.NONE)
-    colours.save(few, format="png", optimize=True)
+        pixels = np.asarray(picture.convert("RGB"), np.int32)
+    red, green, blue = np.moveaxis(pixels, -1, 0)
+    codes, places = np.unique((red << 16) + (green << 8) + blue, return_inverse=True)
+    colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1)
+    palette = _palette()
+    # the nearest of the palette, exactly: Pillow's own mapping tints white
+    nearest = np.argmin([((colours - one) ** 2).sum(axis=-1) for one in palette.astype(int)], axis=0)
+    indexed = Image.fromarray(nearest.astype(np.uint8)[places].reshape(pixels.shape[:2]))
+    indexed.putpalette(palette.tobytes())
+    indexed.save(few, format="png", optimize=True)
     return few.getvalue()
 
 
-def _palette() -> Image.Image:
-    """Every colour map in steps too small to see, and the single colours; 0.5, the zero of `SIGNED`, is a step."""
+def _palette() -> np.ndarray:
+    """Every colour map in steps too small to see, and the single colours: (K, 3), uint8; `SIGNED`'s zero is a step."""
     steps = {IMAGE: 64, SIGNED: 129, AMOUNT: 48}
     of_maps = [mpl.colormaps[name](np.linspace(0, 1, count))[:, :3] for name, count in steps.items()]
     singles = [mpl.colors.to_rgb(colour) for colour in (INK, FAINT, GRID, TRACK, BLUE, RED, GOLD, GREEN)]
-    palette = Image.new("P", (1, 1))
-    palette.putpalette((np.concatenate([*of_maps, singles]) * 255).round().astype(np.uint8).tobytes())
-    return palette
+    return (np.concatenate([*of_maps, singles]) * 255).round().astype(np.uint8)
+
+
+def _show(axes: Axes, values: np.ndarray, colours: str, low: Number, high: Number) -> AxesImage:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(True)
+    return axes.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")

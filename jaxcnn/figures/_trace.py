@@ -55,7 +55,7 @@ def trace(params: single_filter.Params, image: np.ndarray, label: int, *, ops: M
     Example:
         >>> import jax, numpy as np
         >>> seen = trace(single_filter.init(jax.random.key(0)), np.ones((28, 28, 1), "float32"), label=7)
-        >>> bool(np.all(seen.dz == seen.y_hat - seen.y))  # [V 17]
+        >>> bool(np.allclose(seen.dz, seen.y_hat - seen.y))  # [V 17]
         True
     """
     with jax.default_matmul_precision("highest"):
