@@ -110,7 +110,8 @@ def final(net: str, source: Source = None) -> None:
 def report() -> None:
     """Write the tables into this folder's README and into the project's."""
     selection = json.loads((RESULTS / "selection.json").read_text())
-    finals = {net: json.loads((RESULTS / f"{net}.json").read_text()) for net in FINAL_EPOCHS}
+    paths = {net: RESULTS / f"{net}.json" for net in FINAL_EPOCHS}
+    finals = {net: json.loads(path.read_text()) for net, path in paths.items() if path.exists()}
     candidates = [
         (*(str(value) for value in score["setting"].values()), f"{score['validation']['accuracy']:.2%}")
         for score in selection["scores"]
@@ -136,7 +137,7 @@ def report() -> None:
         "by autodiff",
         "largest parameter difference",
     )
-    made_by = finals["lenet"]["made_by"]
+    made_by = next(iter(finals.values()))["made_by"]
     machine = "jax {jax}, optax {optax}, {device}; seed {seed}.".format(**made_by)
     outcome = f"{table(outcome_head, outcomes)}\n\n{machine}"
     insert(HERE / "README.md", "selection", table((*Setting._fields, "validation accuracy"), candidates))
