@@ -1,14 +1,14 @@
 """Convolutional networks in JAX whose every gradient is derived by hand and proven against autodiff.
 
-    jaxcnn.ops          the operations, with hand-derived gradients
-    jaxcnn.reference    the same as plain forwards, for autodiff
-    jaxcnn.check        is a gradient rule right?
-    jaxcnn.nets         the papers' networks
-    jaxcnn.train        the training step and the loop around it (loads optax)
-    jaxcnn.data         MNIST, without TensorFlow
-    jaxcnn.cost         multiply-adds and bytes of ops and nets
-    jaxcnn.runs         a training run's folder
-    jaxcnn.figures      its pictures (loads matplotlib)
+jaxcnn.ops          the operations, with hand-derived gradients
+jaxcnn.reference    the same as plain forwards, for autodiff
+jaxcnn.check        is a gradient rule right?
+jaxcnn.nets         the papers' networks
+jaxcnn.train        the training step and the loop around it (loads optax)
+jaxcnn.data         MNIST, without TensorFlow
+jaxcnn.cost         multiply-adds and bytes of ops and nets
+jaxcnn.runs         a training run's folder
+jaxcnn.figures      its pictures (loads matplotlib)
 """
 
 from __future__ import annotations

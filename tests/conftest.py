@@ -11,7 +11,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 if os.environ.get("JAXCNN_NO_TYPECHECK") != "1":
-    install_import_hook("jaxcnn", "beartype.beartype")
+    install_import_hook([f"jaxcnn.{part}" for part in ("ops", "nets", "check", "cost", "train")], "beartype.beartype")
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_default_matmul_precision", "highest")

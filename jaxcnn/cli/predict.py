@@ -61,14 +61,13 @@ def predict(
         return
     console = Console(highlight=False)
     for image, row in zip(images, probabilities, strict=True):
-        console.print(_table(image, classes, row))
+        console.print(f"{escape(str(image))}: [bold]{classes[int(row.argmax())]}[/]", soft_wrap=True)
+        console.print(_bars(classes, row))
 
 
-def _table(image: Path, classes: list[str], probabilities: np.ndarray) -> Table:
+def _bars(classes: list[str], probabilities: np.ndarray) -> Table:
     best = int(probabilities.argmax())
-    table = Table(
-        title=f"{escape(str(image))}: [bold]{classes[best]}[/]", title_justify="left", box=None, show_header=False
-    )
+    table = Table(box=None, show_header=False)
     for number, (name, value) in enumerate(zip(classes, probabilities, strict=True)):
         style = "bold" if number == best else ""
         bar = Bar(size=1, begin=0, end=float(value), width=40, color="green" if number == best else "blue")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +42,16 @@ def image_array(op: str, name: str, value: ArrayLike, spatial_axes: int | None =
     if spatial_axes is not None and array.ndim != spatial_axes + 2:
         refuse(op, f"{name} must be (N, *spatial, C) with {spatial_axes} spatial axes, got shape {array.shape}")
     return array
+
+
+def shape_tuple(op: str, name: str, value: object) -> tuple[Any, ...]:
+    """`value` as a tuple of sizes, the first of which may be symbolic."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        refuse(op, f"{name} must be a tuple of sizes, got {value!r}")
+    try:
+        return (*value[:1], *map(operator.index, value[1:]))
+    except TypeError:
+        refuse(op, f"{name} must be a tuple of sizes, got {value!r}")
 
 
 def one_axis(op: str, name: str, array: jax.Array, axis: int) -> int:

@@ -18,6 +18,7 @@ Sources     [V] 2.3, 3.1.
 from __future__ import annotations
 
 from functools import partial
+from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +65,7 @@ def cross_entropy(probabilities: ArrayLike, labels: ArrayLike, *, epsilon: float
     """
     p = float_array("cross_entropy", "probabilities", probabilities)
     labels = labels_array("cross_entropy", "probabilities", p, labels)
-    if not 0 <= epsilon < 0.5:
+    if not isinstance(epsilon, Real) or not 0 <= epsilon < 0.5:
         refuse("cross_entropy", f"epsilon must be at least 0 and below 1/2, got {epsilon!r}")
     return _cross_entropy(p, labels, float(epsilon))
 

@@ -50,7 +50,10 @@ def preferred(op: str, preferred_element_type: DTypeLike | None, otherwise: np.d
     """The result's dtype, or a `ValueError` naming `op` where that is no floating dtype."""
     if preferred_element_type is None:
         return otherwise
-    dtype = jax.dtypes.canonicalize_dtype(preferred_element_type)
-    if not jnp.issubdtype(dtype, jnp.floating):
+    try:
+        dtype = jax.dtypes.canonicalize_dtype(preferred_element_type)
+    except TypeError:
+        dtype = None
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         refuse(op, f"preferred_element_type must be a floating dtype or None, got {preferred_element_type!r}")
     return dtype

@@ -25,8 +25,8 @@ def labels_array(op: str, name: str, scores: jax.Array, labels: ArrayLike) -> ja
     except (TypeError, ValueError) as error:
         refuse(op, f"labels must be an array, got {type(labels).__name__} ({error})")
     if array.shape == (examples,) and jnp.issubdtype(array.dtype, jnp.integer):
-        if not isinstance(array, jax.core.Tracer):
-            _refuse_out_of_range(op, np.asarray(array), classes)
+        if not isinstance(labels, jax.core.Tracer):  # under jit, `array` of a constant is one
+            _refuse_out_of_range(op, np.asarray(labels), classes)
         return array
     if array.shape == (examples, classes) and jnp.issubdtype(array.dtype, jnp.floating):
         return array

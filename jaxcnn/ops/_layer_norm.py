@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -77,7 +78,7 @@ def layer_norm(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> layer_norm(jnp.array([[0.0, 2.0]]), jnp.ones(2), jnp.zeros(2), epsilon=1e-12).tolist()
+        >>> layer_norm(jnp.array([[0.0, 2.0]]), jnp.ones(2), jnp.zeros(2), epsilon=1e-12).round(6).tolist()
         [[-1.0, 1.0]]
     """
     x = float_array("layer_norm", "x", x)
@@ -93,7 +94,7 @@ def layer_norm(
                 "layer_norm",
                 f"{name} must be {expected}, axis {axis!r} of x {x.shape}, got shape {array.shape}",
             )
-    if not epsilon > 0:
+    if not isinstance(epsilon, Real) or not epsilon > 0:
         refuse("layer_norm", f"epsilon must be positive, got {epsilon!r}")
     return _layer_norm(x, scale, bias, axes, float(epsilon), bias.dtype)
 

@@ -26,7 +26,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxcnn.ops import _plain
-from jaxcnn.ops._arguments import image_array, refuse
+from jaxcnn.ops._arguments import image_array, refuse, shape_tuple
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._types import Image, Patches
 from jaxcnn.ops._window import Padding, PerAxis, Window
@@ -134,7 +134,7 @@ def fold(
         >>> fold(jnp.ones((1, 3, 2)), (1, 4, 1), 2).ravel().tolist()
         [1.0, 2.0, 2.0, 1.0]
     """
-    patches, shape = image_array("fold", "patches", patches), tuple(shape)
+    patches, shape = image_array("fold", "patches", patches), shape_tuple("fold", "shape", shape)
     if len(shape) != patches.ndim:
         refuse("fold", f"shape must be (N, *spatial, C) with the rank of patches {patches.shape}, got {shape}")
     geometry = Window.of("fold", shape, window, stride, padding, dilation)

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ from jax import lax
 
 from jaxcnn.ops._arguments import refuse
 
+Shape = Sequence[Any]  # ints; the batch of an exported program may be symbolic
 PerAxis = int | Sequence[int]
 Padding = int | str | Sequence[int | Sequence[int]]
 Tap = tuple[int, ...]
@@ -48,7 +50,7 @@ class Window:
     def of(
         cls,
         op: str,
-        x_shape: Sequence[int],
+        x_shape: Shape,
         size: PerAxis,
         stride: PerAxis | None = 1,
         padding: Padding = 0,

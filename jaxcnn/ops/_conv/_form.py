@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jax import lax
 
 from jaxcnn.ops._arguments import refuse
 from jaxcnn.ops._dtypes import Dtypes
-from jaxcnn.ops._window import Padding, PerAxis, Window
+from jaxcnn.ops._window import Padding, PerAxis, Shape, Window
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class Form:
     def of(
         cls,
         op: str,
-        x_shape: Sequence[int],
-        kernel_shape: Sequence[int],
+        x_shape: Shape,
+        kernel_shape: Shape,
         dtypes: Dtypes,
         *,
         stride: PerAxis,

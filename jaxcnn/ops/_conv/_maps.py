@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxcnn.ops._arguments import float_array, image_array, refuse
+from jaxcnn.ops._arguments import float_array, image_array, refuse, shape_tuple
 from jaxcnn.ops._conv import _rule
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, preferred
@@ -198,6 +198,7 @@ def input_gradient(
     """
     dy = image_array("input_gradient", "dy", dy)
     kernel = float_array("input_gradient", "kernel", kernel)
+    x_shape = shape_tuple("input_gradient", "x_shape", x_shape)
     x_dtype = preferred("input_gradient", preferred_element_type, dy.dtype)
     form = Form.of(
         "input_gradient",
@@ -252,6 +253,7 @@ def kernel_gradient(
     """
     x = image_array("kernel_gradient", "x", x)
     dy = float_array("kernel_gradient", "dy", dy)
+    kernel_shape = shape_tuple("kernel_gradient", "kernel_shape", kernel_shape)
     kernel_dtype = preferred("kernel_gradient", preferred_element_type, x.dtype)
     form = Form.of(
         "kernel_gradient",

@@ -1,0 +1,64 @@
+"""Layer normalization."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from agreement import assert_agree, assert_equal_trees, check, normals
+
+from jaxcnn import ops, reference
+
+
+def test_by_hand() -> None:
+    """x = (1, 3): mu = 2, v + e = 1 + 3 = 4, r = 1/2, h = (-1/2, 1/2).
+
+    dy = (8, 16), scale (1, 2): t = (8, 32), mean(t) = 20, mean(t h) = (-4 + 16) / 2 = 6, and
+    dx = r (t - mean(t) - h mean(t h)) = 1/2 (8 - 20 + 3, 32 - 20 - 3).
+    """
+    x, scale, bias = jnp.array([[1.0, 3.0]]), jnp.array([1.0, 2.0]), jnp.array([10.0, 20.0])
+    y, pull = jax.vjp(partial(ops.layer_norm, epsilon=3.0), x, scale, bias)
+    assert y.tolist() == [[10 - 1 / 2, 20 + 2 * 1 / 2]]
+    dx, dscale, dbias = pull(jnp.array([[8.0, 16.0]]))
+    assert dx.tolist() == [[1 / 2 * (8 - 20 + 3), 1 / 2 * (32 - 20 - 3)]]
+    assert dscale.tolist() == [8 * -1 / 2, 16 * 1 / 2]
+    assert dbias.tolist() == [8, 16]
+
+
+AXES: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "last": (-1, (3,)),
+    "several, named out of order": ([-1, 1], (4, 3)),
+}
+
+
+@pytest.mark.parametrize(("axis", "shape"), AXES.values(), ids=AXES.keys())
+def test_to_second_order(axis: Any, shape: tuple[int, ...]) -> None:
+    options = {"axis": axis, "epsilon": 0.1}
+    args = normals((2, 4, 3)), normals(shape), normals(shape, seed=1)
+    assert_agree(partial(ops.layer_norm, **options), partial(reference.layer_norm, **options), *args, exact=False)
+
+
+def test_against_differences() -> None:
+    check(ops.layer_norm, reference.layer_norm, normals((3, 4)), normals((4,)), normals((4,), seed=1))
+
+
+def test_it_takes_away_shift_and_scale() -> None:
+    x, one, zero = normals((3, 8)), jnp.ones(8), jnp.zeros(8)
+    y = ops.layer_norm(x, one, zero, epsilon=1e-12)
+    np.testing.assert_allclose(y.mean(-1), 0, atol=1e-12)
+    np.testing.assert_allclose(y.var(-1), 1, atol=1e-9)
+    assert_equal_trees(ops.layer_norm(5 * x + 7, one, zero, epsilon=1e-12), y, roundings=1e5)
+
+
+def test_a_constant_gives_the_bias_and_finite_gradients() -> None:
+    y, pull = jax.vjp(ops.layer_norm, jnp.full((1, 4), 3.0), jnp.ones(4), jnp.arange(4.0))
+    assert y.tolist() == [[0, 1, 2, 3]]
+    assert all(jnp.isfinite(gradient).all() for gradient in pull(normals((1, 4))))
+
+
+def test_numpy_arrays_are_welcome() -> None:
+    assert ops.layer_norm(np.array([[1.0, 3.0]]), np.ones(2), np.zeros(2), epsilon=3.0).tolist() == [[-0.5, 0.5]]
