@@ -1,0 +1,61 @@
+"""A rule inside jax's transformations: its value and gradient there, at several points at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.check._pull import Function, PyTree, floats_of, value_and_gradient, with_floats
+
+Points = list[jax.Array]  # every array with a leading axis: which point
+Transformed = Callable[[Points, PyTree], Any]
+
+
+def at_points(f: Function, args: tuple[PyTree, ...]) -> Callable[[Points, PyTree], Any]:
+    """f's value and gradient in args' floating leaves, given one point and one cotangent."""
+    return lambda floats, cotangent: value_and_gradient(f, with_floats(args, floats), cotangent)
+
+
+def stacked_points(args: tuple[PyTree, ...]) -> Points:
+    """Two points in f's domain: args, and args with every floating leaf reversed."""
+    return [jnp.stack([leaf, jnp.flip(leaf)]) for leaf in map(jnp.asarray, floats_of(args))]
+
+
+def one_by_one(f: Function, args: tuple[PyTree, ...], points: Points, cotangents: PyTree) -> Any:
+    """The plain loop that every transformation is held to."""
+    at = jax.jit(at_points(f, args))
+    each = [at([leaf[i] for leaf in points], jax.tree.map(lambda c, i=i: c[i], cotangents)) for i in range(2)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+
+
+def _jit(f: Function, args: tuple[PyTree, ...]) -> Transformed:
+    return lambda points, cotangents: one_by_one(jax.jit(f), args, points, cotangents)
+
+
+def _vmap(f: Function, args: tuple[PyTree, ...]) -> Transformed:
+    return jax.jit(jax.vmap(at_points(f, args)))
+
+
+def _scan(f: Function, args: tuple[PyTree, ...]) -> Transformed:
+    at = at_points(f, args)
+
+    def over(points: Points, cotangents: PyTree) -> Any:
+        return lax.scan(lambda carry, point: (carry, at(*point)), 0, (points, cotangents))[1]
+
+    return jax.jit(over)
+
+
+def _checkpoint(f: Function, args: tuple[PyTree, ...]) -> Transformed:
+    return lambda points, cotangents: one_by_one(jax.checkpoint(f), args, points, cotangents)
+
+
+AROUND: dict[str, Callable[[Function, tuple[PyTree, ...]], Transformed]] = {
+    "jit": _jit,
+    "vmap": _vmap,
+    "scan": _scan,
+    "checkpoint": _checkpoint,
+}

@@ -1,0 +1,175 @@
+"""Two results, element by element, in units of what rounding may do.
+
+An array that sums n rounded terms is off by about sqrt(n) roundings of its greatest magnitude, if the roundings are
+independent. So with eps of the dtype and n counted in the program that computes the expected array,
+
+    error = |found - expected| / (eps max|expected|)        in ulps of the array's greatest magnitude
+    allowed = tolerance sqrt(n)                                                                                    (C1)
+
+NumPy compares on the host, in float64: `jnp.max` of a difference can hide a NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from math import prod, sqrt
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.check._pull import Function, PyTree, floats_of
+
+_DUST = 32  # an array below so many eps of the numbers it was made from is what a cancelled sum leaves
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One number or array held to its witness; `passed` tells how that went.
+
+    Attributes:
+        what: "value", "gradient of args[0]", "gradient along random direction 2", ...
+        whose: the witness: "the reference's", "autodiff's", "the differences'".
+        index: where the error is greatest, in the array; () for a number.
+        found: what the rule has there.
+        expected: what the witness has there.
+        error: the greatest error, in ulps of the array's greatest magnitude, or of the terms of a difference.
+        allowed: the greatest error that rounding explains, in the same units.
+        wrong: how many elements are further off.
+        size: of how many.
+        reproduce: a function that finds and describes the smallest cotangent that shows it.
+    """
+
+    what: str
+    whose: str
+    index: tuple[int, ...]
+    found: float
+    expected: float
+    error: float
+    allowed: float
+    wrong: int
+    size: int
+    reproduce: Callable[[], str] = str
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is right."""
+        return not self.wrong
+
+    def __str__(self) -> str:
+        line = (
+            f"{self.what} is off at index {self.index}: {self.found:.17g} against {self.whose} {self.expected:.17g} "
+            f"({self.wrong} of {self.size} elements differ by more than {self.allowed:.3g} ulps, this one by "
+            f"{self.error:.3g})"
+        )
+        return "\n".join(filter(None, (line, self.reproduce())))
+
+
+def compare(
+    what: str,
+    found: PyTree,
+    expected: PyTree,
+    whose: str,
+    *,
+    allowed: float,
+    dtypes: list[Any],
+    made_from: PyTree,
+    reproduce: Callable[[tuple[Any, ...], tuple[int, ...]], str] = lambda path, index: "",
+) -> Iterator[Comparison]:
+    """A comparison for each array of two pytrees.
+
+    Args:
+        what, whose: words for both.
+        found, expected: the pytrees.
+        allowed: in ulps of the narrowest of `dtypes` and of the array's own.
+        dtypes: those that were computed in.
+        made_from: the numbers that the arrays were computed from: the scale of what a cancelled sum leaves.
+        reproduce: describes the error at a path and an index.
+
+    Raises:
+        AssertionError: the structures differ, or a shape or a dtype.
+    """
+    found_leaves, structure = jax.tree_util.tree_flatten_with_path(found)
+    expected_leaves = jax.tree.leaves(expected)
+    if str(structure) != str(jax.tree.structure(expected)):
+        raise AssertionError(f"{what} has the structure {structure} against {whose} {jax.tree.structure(expected)}")
+    whole = max(_greatest(expected), _greatest(made_from))
+    for (path, ours), theirs in zip(found_leaves, expected_leaves, strict=True):
+        name = what + jax.tree_util.keystr(path)
+        if jnp.shape(ours) != jnp.shape(theirs) or jnp.result_type(ours) != jnp.result_type(theirs):
+            raise AssertionError(
+                f"{name} is {jnp.result_type(ours)}{jnp.shape(ours)} against {whose} "
+                f"{jnp.result_type(theirs)}{jnp.shape(theirs)}"
+            )
+        a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+        eps = coarsest_eps([*dtypes, jnp.result_type(ours)])
+        own = _greatest(theirs)
+        scale = own if own > _DUST * eps * whole else whole
+        with np.errstate(all="ignore"):
+            same = (a == b) | (np.isnan(a) & np.isnan(b))
+            error = np.where(same, 0.0, np.abs(a - b) / (eps * scale))
+        off = ~(error <= allowed)
+        index = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), a.shape) if a.size else ()
+        where = tuple(int(i) for i in index)
+        ours_there, theirs_there, error_there = (float(x[where]) if a.size else 0.0 for x in (a, b, error))
+        yield Comparison(
+            what=name,
+            whose=whose,
+            index=where,
+            found=ours_there,
+            expected=theirs_there,
+            error=error_there,
+            allowed=allowed,
+            wrong=int(off.sum()),
+            size=off.size,
+            reproduce=partial(reproduce, path, where),
+        )
+
+
+def coarsest_eps(dtypes: list[Any]) -> float:
+    """The relative rounding of the narrowest floating dtype; float64's where there is none."""
+    return max([float(jnp.finfo(d).eps) for d in dtypes if jnp.issubdtype(d, jnp.floating)], default=2.0**-52)
+
+
+def rounding_growth(f: Function, *args: PyTree) -> float:
+    """sqrt(n) of (C1): n is the number of terms that f's program sums, over all its equations."""
+    return sqrt(max(1, _terms(jax.make_jaxpr(f)(*args).jaxpr)))
+
+
+def _terms(jaxpr: Any) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [
+            body.jaxpr if hasattr(body, "jaxpr") else body
+            for value in equation.params.values()
+            for body in (value if isinstance(value, tuple | list) else (value,))
+            if hasattr(body, "eqns") or hasattr(body, "jaxpr")
+        ]
+        repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        total += repeats * sum(map(_terms, inner)) if inner else _terms_of(equation)
+    return total
+
+
+def _terms_of(equation: Any) -> int:
+    """How many terms one element of the equation's result adds up."""
+    name, params = equation.primitive.name, equation.params
+    shapes = [v.aval.shape for v in equation.invars]
+    if name == "dot_general":
+        return prod(shapes[0][axis] for axis in params["dimension_numbers"][0][0])
+    if name == "conv_general_dilated":
+        return prod(shapes[1]) // max(1, shapes[1][params["dimension_numbers"].rhs_spec[0]])
+    if name.startswith("reduce_window") and "window_dimensions" in params:
+        return prod(params["window_dimensions"])
+    if name.startswith(("reduce", "cum", "scatter")):
+        source = shapes[-1] if name.startswith("scatter") else shapes[0]
+        return max(1, prod(source) // max(1, prod(equation.outvars[0].aval.shape)))
+    return 1
+
+
+def _greatest(tree: PyTree) -> float:
+    """The greatest finite magnitude among the floating leaves."""
+    leaves = [np.abs(np.asarray(leaf, np.float64)) for leaf in floats_of(tree)]
+    return max([float(np.max(leaf, initial=0.0, where=np.isfinite(leaf))) for leaf in leaves], default=0.0)

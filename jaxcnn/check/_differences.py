@@ -1,0 +1,119 @@
+"""Central differences as the witness of a gradient, and what they can see.
+
+For a cotangent c, a direction v and phi(t) = <f(args + t v), c>,
+
+    D(h) = (phi(h) - phi(-h)) / 2h = <gradient, v> + O(h^2),    (4 D(h/2) - D(h)) / 3 = <gradient, v> + O(h^4)    (C2)
+
+computed in float64 whatever the dtype of args. The rounding of f enters as eps/h of its values, so h = eps^(3/8) of
+the dtype that f's values come back in: shorter than the best for (C2), eps^(1/5), to keep off kinks. The difference is
+trusted to 256 eps^(5/8) of the values' and slopes' size: 4e-8 in float64.                                      (C3)
+
+Power. Let the rule's Jacobian be off by E, and let m directions be drawn, each with a cotangent of its own. One shows
+the difference c'E v; it stays below a trust t with probability at most that of |X Y| < t / |E| for two standard
+normals X and Y, which the worst case, E of rank one, attains: one element of the gradient wrong, or all in proportion.
+
+    |E|, in units of the trust (C3)     3       10      100     1000
+    unseen in one direction             0.46    0.22    0.036   0.0051
+    unseen in m = 4                     0.046   0.0023  1.7e-6  6.8e-10
+    unseen in m = 8                     0.0021  5.1e-6  3e-12   5e-19                                           (C4)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.check._compare import Comparison, coarsest_eps, rounding_growth
+from jaxcnn.check._points import normals_like
+from jaxcnn.check._pull import Function, PyTree, floats_of, gradient, vjp, with_floats
+
+_TRUST = 256  # in units of eps^(5/8): about the greatest seen over the ops and nets, sums of 1e5 terms included, is 30
+
+
+def differences(
+    f: Function, args: tuple[PyTree, ...], count: int, key: jax.Array, tolerance: float, prefix: str
+) -> Iterator[Comparison]:
+    """f's gradient against (C2) along `count` random directions, each with a cotangent of its own."""
+    with jax.enable_x64(True):
+        wide = with_floats(args, [jnp.asarray(leaf, jnp.float64) for leaf in floats_of(args)])
+    value, pull = vjp(f, args)
+    own_eps = coarsest_eps([jnp.result_type(leaf) for leaf in floats_of((args, value))])
+    # what the gradient's own dtype rounds away, where that is narrower than the differences
+    noise = 0.0
+    if own_eps > coarsest_eps([]):
+        noise = tolerance * own_eps * rounding_growth(lambda *a: gradient(f, a[:-1], a[-1]), *args, value)
+    for number in range(count):
+        cotangent_key, direction_key = jax.random.split(jax.random.fold_in(key, number))
+        cotangent = normals_like(cotangent_key, value)
+        direction = normals_like(direction_key, floats_of(args))
+        found = pull(cotangent)
+        claimed = _inner(floats_of(found), direction)
+        slope, bend, trust = _slope(f, wide, cotangent, direction)
+        limit = trust + noise * _norm(floats_of(found))
+        error = abs(claimed - slope)
+        unit = trust / _TRUST or 1.0
+        yield Comparison(
+            f"{prefix}gradient along random direction {number}",
+            "the differences'",
+            (),
+            claimed,
+            slope,
+            error / unit,
+            allowed=limit / unit,
+            wrong=int(not error <= limit),
+            size=1,
+            reproduce=(lambda: _AT_A_KINK) if 4 * bend > error else str,
+        )
+
+
+_AT_A_KINK = (
+    "but the slopes on both sides of args differ by as much: they lie at a kink, a tie or a pole; draw them away from "
+    "it (jaxcnn.check.distinct), or check at it against a reference with the same convention alone (directions=0)"
+)
+
+
+def _slope(
+    f: Function, args: tuple[PyTree, ...], cotangent: PyTree, direction: list[jax.Array]
+) -> tuple[float, float, float]:
+    """(C2), by how much the slopes on both sides differ, and how far (C2) is to be trusted (C3)."""
+    floats = floats_of(args)
+    weights = [np.asarray(leaf, np.float64) for leaf in floats_of(cotangent)]
+
+    def values(step: float) -> list[np.ndarray]:
+        moved = [leaf + step * np.asarray(v, np.float64) for leaf, v in zip(floats, direction, strict=True)]
+        with jax.enable_x64(True):
+            y = floats_of(f(*with_floats(args, moved)))
+        return [np.asarray(leaf) for leaf in y]
+
+    at_args = values(0.0)
+    eps = coarsest_eps([leaf.dtype for leaf in at_args])
+    step = eps**0.375
+    middle = _wide(at_args)
+    ends = {t: _wide(values(t)) for t in (step, -step, step / 2, -step / 2)}
+    whole = _slopes(ends[step], ends[-step], 2 * step)
+    half = _slopes(ends[step / 2], ends[-step / 2], step)
+    slope = [(4 * a - b) / 3 for a, b in zip(half, whole, strict=True)]
+    bend = _inner(_slopes(ends[step], middle, step), weights) - _inner(_slopes(middle, ends[-step], step), weights)
+    return _inner(slope, weights), abs(bend), _TRUST * eps**0.625 * max(_norm(slope), _norm(middle))
+
+
+def _slopes(up: list[np.ndarray], down: list[np.ndarray], distance: float) -> list[np.ndarray]:
+    return [(a - b) / distance for a, b in zip(up, down, strict=True)]
+
+
+def _wide(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    return [np.asarray(array, np.float64) for array in arrays]
+
+
+def _inner(left: list[Any], right: list[Any]) -> float:
+    """The sum of products of corresponding elements."""
+    pairs = zip(left, right, strict=True)
+    return float(sum(np.vdot(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in pairs))
+
+
+def _norm(arrays: list[Any]) -> float:
+    return float(np.sqrt(sum(np.sum(np.square(np.asarray(array, np.float64))) for array in arrays)))
