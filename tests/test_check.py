@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import lineax
 import numpy as np
 import optax
 import pytest
 from jax import lax
 
 from jaxcnn import ops, reference
-from jaxcnn.check import check_vjp
+from jaxcnn.check import check_vjp, comparisons, distinct, integers
 
 Function = Callable[..., Any]
 Rule = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -193,9 +199,44 @@ def test_narrow_floats_are_held_to_a_reference(dtype: Any) -> None:
         check_vjp(doubled, args, reference=jnp.multiply)
 
 
-def test_rules_of_others_pass() -> None:
-    check_vjp(jax.nn.relu, (A,), reference=reference.relu)
-    check_vjp(optax.losses.softmax_cross_entropy, (A, jax.nn.softmax(B)), reference=reference.softmax_cross_entropy)
+def plain_solve(matrix: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.linalg.inv(matrix) @ b
+
+
+def solve(matrix: jax.Array, b: jax.Array) -> jax.Array:
+    return lineax.linear_solve(lineax.MatrixLinearOperator(matrix), b).value
+
+
+OTHERS: dict[str, tuple[Function, tuple[Any, ...], Function]] = {
+    "jax.nn.relu": (jax.nn.relu, (A,), reference.relu),
+    "jax.nn.softmax": (jax.nn.softmax, (A,), lambda a: jnp.exp(a) / jnp.exp(a).sum(-1, keepdims=True)),
+    "jax.nn.silu": (jax.nn.silu, (A,), lambda a: a / (1 + jnp.exp(-a))),
+    "optax, cross-entropy": (
+        optax.losses.safe_softmax_cross_entropy,
+        (A, jax.nn.softmax(B)),
+        reference.softmax_cross_entropy,
+    ),
+    "optax, simplex": (
+        optax.projections.projection_simplex,
+        (jnp.array([0.9, 0.4, -0.3]),),
+        lambda v: jnp.where(v > 0, v - (v[0] + v[1] - 1) / 2, 0),  # where these three are projected to
+    ),
+    "lineax, solve": (solve, (A + 4 * jnp.eye(4), B[0]), plain_solve),
+}
+
+
+@pytest.mark.parametrize(("f", "args", "plain"), OTHERS.values(), ids=OTHERS.keys())
+def test_rules_of_others_pass(f: Function, args: tuple[Any, ...], plain: Function) -> None:
+    check_vjp(f, args, reference=plain, order=2)
+    check_vjp(f, args)
+
+
+def test_a_gradient_that_is_meant_to_be_no_derivative_fails() -> None:
+    """optax's scale_gradient, as its documentation says."""
+    with pytest.raises(AssertionError, match="along random direction 0 is off"):
+        check_vjp(lambda x: optax.scale_gradient(x, 0.5), (A,))
+    with pytest.raises(AssertionError, match=r"pull\(c\)\[0\]\[\d, \d\] is 0.5, autodiff of the reference has 1,"):
+        check_vjp(lambda x: optax.scale_gradient(x, 0.5), (A,), reference=lambda x: x)
 
 
 def test_arguments_and_values_may_be_pytrees() -> None:
@@ -259,3 +300,195 @@ def test_without_a_reference_narrow_floats_are_held_to_differences_in_float64(dt
     doubled = with_rule(lambda a, b, dy: (2 * dy * b, dy * a), jnp.multiply)
     with pytest.raises(AssertionError, match="along random direction"):
         check_vjp(doubled, args)
+
+
+def test_the_reproducer_finds_the_one_wrong_entry_of_the_jacobian() -> None:
+    """db[1, 2] takes nothing from dy[3, 2]: of the 16 elements of the cotangent the message names that one."""
+    forgetful = with_rule(lambda a, b, dy: (dy @ b.T, (a.T @ dy).at[1, 2].add(-a[3, 1] * dy[3, 2])), jnp.matmul)
+    with pytest.raises(AssertionError) as raised:
+        check_vjp(forgetful, (A, B), reference=jnp.matmul)
+    line = str(raised.value).splitlines()[1]
+    assert line.startswith("reproduce: ") and line.endswith("zeros of the value's shape but 1 at c[3, 2]")
+    found, expected = re.findall(r"(?:is|has) (\S+?),", line)
+    assert "pull(c)[1][1, 2] is" in line
+    assert abs(float(found)) < 1e-16 and float(expected) == float(A[3, 1])
+    wrong, plain = (jax.vjp(f, A, B)[1](jnp.zeros((4, 4)).at[3, 2].set(1))[1] for f in (forgetful, jnp.matmul))
+    assert (float(wrong[1, 2]), float(plain[1, 2])) == (float(found), float(expected))
+
+
+def test_a_rule_that_is_not_linear_in_its_cotangent_is_called_so() -> None:
+    squared = with_rule(lambda a, b, dy: (dy * jnp.abs(dy).sum() / (1e-9 + jnp.abs(dy).sum()), dy**3), jnp.add)
+    both_needed = with_rule(lambda a, b, dy: (dy.at[0, 0].add(dy[1, 1] * dy[2, 2]), dy), jnp.add)
+    with pytest.raises(AssertionError, match="reproduce: "):
+        check_vjp(squared, (A, B), reference=jnp.add)
+    with pytest.raises(AssertionError, match="the rule is not linear in it"):
+        check_vjp(both_needed, (A, B), reference=jnp.add)
+
+
+def test_exact_mode_finds_the_last_bit() -> None:
+    """A rounding in one element that no tolerance would see."""
+    whole = integers(jax.random.key(0), (4, 4), greatest=9), integers(jax.random.key(1), (4, 4), greatest=9)
+    check_vjp(with_rule(lambda a, b, dy: (dy @ b.T, a.T @ dy), jnp.matmul), whole, reference=jnp.matmul, exact=True)
+    last_bit = with_rule(lambda a, b, dy: (dy @ b.T, (a.T @ dy).at[2, 2].multiply(1 + 2.0**-52)), jnp.matmul)
+    check_vjp(last_bit, whole, reference=jnp.matmul)
+    with pytest.raises(AssertionError, match=r"args\[1\] is off at index \(2, 2\).*1 of 16 .* than 0 ulps"):
+        check_vjp(last_bit, whole, reference=jnp.matmul, exact=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exact_mode_asks_for_whole_numbers_in_float64(dtype: Any) -> None:
+    with pytest.raises(ValueError, match="exact=True needs whole numbers in float64, got float.*integers"):
+        check_vjp(jnp.negative, (A.astype(dtype),), reference=lambda a: -a, exact=True)
+
+
+def test_exact_mode_asks_for_a_reference() -> None:
+    with pytest.raises(ValueError, match="exact=True compares with a reference; give one"):
+        check_vjp(jnp.negative, (jnp.ones(3),), exact=True)
+
+
+def test_dtypes_are_checked_in_turn() -> None:
+    """This one is wrong in float16 alone."""
+
+    def rule(a: jax.Array, b: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return dy * b, dy * a * (2 if a.dtype == jnp.float16 else 1)
+
+    narrow = with_rule(rule, jnp.multiply)
+    check_vjp(narrow, (A, B), reference=jnp.multiply, dtypes=("float64", "float32", "bfloat16"))
+    with pytest.raises(AssertionError, match=r"^float16 gradient of args\[1\] is off"):
+        check_vjp(narrow, (A, B), reference=jnp.multiply, dtypes=("float64", "float16"))
+
+
+def wrong_under_a_batch(a: jax.Array, b: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Right for one; where the mapped axis is folded in, every example gets the gradient of all."""
+
+    @jax.custom_batching.custom_vmap
+    def da(dy: jax.Array, b: jax.Array) -> jax.Array:
+        return dy @ b.T
+
+    @da.def_vmap
+    def _(size: int, batched: list[bool], dy: jax.Array, b: jax.Array) -> tuple[jax.Array, bool]:
+        return jnp.broadcast_to((dy @ jnp.swapaxes(b, -1, -2)).sum(0), (size, *dy.shape[1:])), True
+
+    return da(dy, b), a.T @ dy
+
+
+def test_what_is_wrong_inside_a_transformation_alone_is_found_there() -> None:
+    wrong = with_rule(wrong_under_a_batch, jnp.matmul)
+    check_vjp(wrong, (A, B), reference=jnp.matmul, around=("jit", "scan", "checkpoint"))
+    with pytest.raises(AssertionError, match=r"value and gradient in vmap\[1\]\[0\] is off at index"):
+        check_vjp(wrong, (A, B), reference=jnp.matmul, around=("vmap",))
+
+
+@pytest.mark.parametrize("around", ["vmap", ("jit", "pmap")])
+def test_around_names_transformations(around: Any) -> None:
+    with pytest.raises(ValueError, match="around must be a sequence of jit, vmap, scan, checkpoint, got"):
+        check_vjp(jnp.sin, (A,), around=around)
+
+
+def test_float64_must_be_switched_on_to_be_asked_for() -> None:
+    single = A.astype(np.float32)
+    with jax.enable_x64(False), pytest.raises(ValueError, match="dtypes holds float64, which needs jax.config.update"):
+        check_vjp(jnp.sin, (single,), dtypes=("float32", "float64"))
+
+
+def test_order_is_at_least_one() -> None:
+    with pytest.raises(ValueError, match="order must be at least 1, for gradients, got 0"):
+        check_vjp(jnp.sin, (A,), order=0)
+
+
+def test_a_kink_is_pointed_out_and_can_be_checked_at() -> None:
+    tied = jnp.zeros((3, 3))
+    with pytest.raises(AssertionError, match="they lie at a kink, a tie or a pole"):
+        check_vjp(ops.relu, (tied,))
+    check_vjp(ops.relu, (tied,), reference=reference.relu, directions=0)
+
+
+def test_small_gradients_of_single_floats_are_not_lost_in_the_tolerance() -> None:
+    """1e-4 is a small number; half of it is wrong."""
+    small = with_rule(lambda a, b, dy: (5e-5 * dy, 0 * dy), lambda a, b: 1e-4 * a + 0 * b)
+    with pytest.raises(AssertionError, match=r"gradient of args\[0\] is off"):
+        check_vjp(
+            small, (A.astype(np.float32), B.astype(np.float32)), reference=lambda a, b: 1e-4 * a + 0 * b, directions=0
+        )
+
+
+def test_a_cancelled_sum_is_no_error() -> None:
+    """p - y where the softmax is saturated: 1e-16 of the cotangent, all of it rounding."""
+    z = jnp.array([[40.0, 0.0, 1.0]])
+    check_vjp(
+        ops.softmax_cross_entropy, (z, jnp.array([[1.0, 0, 0]])), reference=reference.softmax_cross_entropy, order=2
+    )
+
+
+def test_comparisons_are_all_there() -> None:
+    found = list(comparisons(with_rule(right), (A, B), reference=product, order=2, around=("jit",), directions=2))
+    assert [c.what for c in found] == [
+        "value",
+        "gradient of args[0]",
+        "gradient of args[1]",
+        "gradient along random direction 0",
+        "gradient along random direction 1",
+        "gradient's value[0]",
+        "gradient's value[1]",
+        "gradient's gradient of args[0][0]",
+        "gradient's gradient of args[0][1]",
+        "gradient's gradient of args[1]",
+        "gradient's gradient along random direction 0",
+        "gradient's gradient along random direction 1",
+        "value and gradient in jit[0]",
+        "value and gradient in jit[1][0]",
+        "value and gradient in jit[1][1]",
+    ]
+    assert all(c.passed and c.error <= c.allowed for c in found)
+
+
+@pytest.mark.parametrize(("trusts", "seen_in_one_direction"), [(3, 0.54), (10, 0.78)])
+def test_the_stated_power_of_differences(trusts: int, seen_in_one_direction: float) -> None:
+    """(C4), the worst case: one element of the Jacobian is off by so many trusts."""
+    jacobian = square_normals(5, 6)
+    error = trusts * 256 * (2.0**-52) ** 0.625 * np.linalg.norm(jacobian)
+    f = jax.custom_vjp(lambda x: jacobian @ x)
+    f.defvjp(lambda x: (f(x), None), lambda _, dy: ((jacobian.T @ dy).at[2].add(error * dy[1]),))
+    found = list(comparisons(jax.jit(f), (jnp.zeros(6),), directions=400))
+    assert abs(sum(not c.passed for c in found) / 400 - seen_in_one_direction) < 0.1
+
+
+def test_distinct_numbers_are_apart_and_off_zero() -> None:
+    numbers = np.sort(np.asarray(distinct(jax.random.key(3), (5, 7))).ravel())
+    np.testing.assert_allclose(np.diff(numbers), 4 / 35, rtol=1e-12)
+    assert np.abs(numbers).min() >= 1 / 36 and np.abs(numbers).max() < 2
+    again, other = (np.asarray(distinct(jax.random.key(seed), (5, 7))).ravel() for seed in (3, 4))
+    assert np.array_equal(np.sort(again), numbers) and not np.array_equal(again, other)
+
+
+def test_a_coarse_dtype_cannot_hold_many_distinct_numbers() -> None:
+    assert len(set(distinct(jax.random.key(0), (200,), "bfloat16").tolist())) == 200
+    with pytest.raises(ValueError, match=r"bfloat16 cannot hold 300 numbers of \(-2, 2\) apart"):
+        distinct(jax.random.key(0), (300,), "bfloat16")
+
+
+def test_integers_hold_ties_and_zeros() -> None:
+    numbers = integers(jax.random.key(0), (1000,), "float32", greatest=3)
+    assert numbers.dtype == np.float32
+    assert set(numbers.tolist()) == {-3, -2, -1, 0, 1, 2, 3}
+
+
+def test_it_needs_no_float64_switched_on() -> None:
+    """As most people have jax: in a process of its own, warnings being errors."""
+    program = (
+        "import jax, jax.numpy as jnp\n"
+        "from jaxcnn.check import check_vjp\n"
+        "x = jnp.linspace(-1, 1, 6)\n"
+        "check_vjp(jnp.sin, (x,))\n"
+        "check_vjp(jnp.sin, (x,), reference=jnp.sin, order=2, dtypes=('float32', 'bfloat16'))\n"
+        "assert x.dtype == jnp.float32 and not jax.config.read('jax_enable_x64')\n"
+        "half = jax.custom_vjp(jnp.sin)\n"
+        "half.defvjp(lambda x: (jnp.sin(x), x), lambda x, dy: (dy * jnp.cos(x) * 0.999,))\n"
+        "check_vjp(half, (x,))\n"
+    )
+    where = {"PYTHONPATH": str(Path(__file__).parents[1]), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, env=os.environ | where
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("AssertionError: gradient along random direction"), done.stderr

@@ -70,3 +70,16 @@ def test_versions_agree() -> None:
     citation = (ROOT / "CITATION.cff").read_text()
     assert f'version = "{jaxcnn.__version__}"' in pyproject
     assert f"version: {jaxcnn.__version__}" in citation
+
+
+def test_the_checkers_page_runs_as_written() -> None:
+    """Its last block of code must fail, and in the words that follow it."""
+    page = (ROOT / "docs" / "check.md").read_text()
+    *right, wrong = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, object] = {}
+    for block in right:
+        exec(block, names)
+    with pytest.raises(AssertionError) as raised:
+        exec(wrong, names)
+    printed = page.split("AssertionError: ")[1].split("\n\n")[0]
+    assert " ".join(printed.split()) == " ".join(str(raised.value).split())

@@ -35,11 +35,9 @@ _TRUST = 256  # in units of eps^(5/8): about the greatest seen over the ops and 
 
 
 def differences(
-    f: Function, args: tuple[PyTree, ...], count: int, key: jax.Array, tolerance: float, prefix: str
+    f: Function, args: tuple[PyTree, ...], count: int, random: np.random.Generator, tolerance: float, prefix: str
 ) -> Iterator[Comparison]:
     """f's gradient against (C2) along `count` random directions, each with a cotangent of its own."""
-    with jax.enable_x64(True):
-        wide = with_floats(args, [jnp.asarray(leaf, jnp.float64) for leaf in floats_of(args)])
     value, pull = vjp(f, args)
     own_eps = coarsest_eps([jnp.result_type(leaf) for leaf in floats_of((args, value))])
     # what the gradient's own dtype rounds away, where that is narrower than the differences
@@ -47,12 +45,10 @@ def differences(
     if own_eps > coarsest_eps([]):
         noise = tolerance * own_eps * rounding_growth(lambda *a: gradient(f, a[:-1], a[-1]), *args, value)
     for number in range(count):
-        cotangent_key, direction_key = jax.random.split(jax.random.fold_in(key, number))
-        cotangent = normals_like(cotangent_key, value)
-        direction = normals_like(direction_key, floats_of(args))
+        cotangent, direction = normals_like(random, value), normals_like(random, floats_of(args))
         found = pull(cotangent)
         claimed = _inner(floats_of(found), direction)
-        slope, bend, trust = _slope(f, wide, cotangent, direction)
+        slope, bend, trust = _slope(f, args, cotangent, direction)
         limit = trust + noise * _norm(floats_of(found))
         error = abs(claimed - slope)
         unit = trust / _TRUST or 1.0
@@ -80,14 +76,12 @@ def _slope(
     f: Function, args: tuple[PyTree, ...], cotangent: PyTree, direction: list[jax.Array]
 ) -> tuple[float, float, float]:
     """(C2), by how much the slopes on both sides differ, and how far (C2) is to be trusted (C3)."""
-    floats = floats_of(args)
-    weights = [np.asarray(leaf, np.float64) for leaf in floats_of(cotangent)]
+    floats, along, weights = _wide(floats_of(args)), _wide(direction), _wide(floats_of(cotangent))
 
     def values(step: float) -> list[np.ndarray]:
-        moved = [leaf + step * np.asarray(v, np.float64) for leaf, v in zip(floats, direction, strict=True)]
         with jax.enable_x64(True):
-            y = floats_of(f(*with_floats(args, moved)))
-        return [np.asarray(leaf) for leaf in y]
+            moved = [jnp.asarray(leaf + step * v) for leaf, v in zip(floats, along, strict=True)]
+            return [np.asarray(leaf) for leaf in floats_of(f(*with_floats(args, moved)))]
 
     at_args = values(0.0)
     eps = coarsest_eps([leaf.dtype for leaf in at_args])
@@ -97,15 +91,16 @@ def _slope(
     whole = _slopes(ends[step], ends[-step], 2 * step)
     half = _slopes(ends[step / 2], ends[-step / 2], step)
     slope = [(4 * a - b) / 3 for a, b in zip(half, whole, strict=True)]
-    bend = _inner(_slopes(ends[step], middle, step), weights) - _inner(_slopes(middle, ends[-step], step), weights)
-    return _inner(slope, weights), abs(bend), _TRUST * eps**0.625 * max(_norm(slope), _norm(middle))
+    sides = zip(_slopes(ends[step], middle, step), _slopes(middle, ends[-step], step), strict=True)
+    bend = _norm([right - left for right, left in sides])
+    return _inner(slope, weights), bend, _TRUST * eps**0.625 * max(_norm(slope), _norm(middle))
 
 
 def _slopes(up: list[np.ndarray], down: list[np.ndarray], distance: float) -> list[np.ndarray]:
     return [(a - b) / distance for a, b in zip(up, down, strict=True)]
 
 
-def _wide(arrays: list[np.ndarray]) -> list[np.ndarray]:
+def _wide(arrays: list[Any]) -> list[np.ndarray]:
     return [np.asarray(array, np.float64) for array in arrays]
 
 

@@ -1,14 +1,20 @@
-"""Points to check at: away from every tie and kink, or at them."""
+"""Points to check at: away from every tie and kink, or at them.
+
+NumPy draws: to draw with `jax.random` is a program for XLA to compile for every shape, and took most of a check's time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
+
+from jaxcnn.check._pull import is_float
 
 PyTree = Any
 
@@ -22,7 +28,7 @@ def distinct(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = float) -> 
         dtype: a floating dtype that can hold so many apart.
 
     Returns:
-        n numbers, each at least 4/n from every other and 2/n from zero.
+        n numbers, each at least 4/n from every other and 1/n from zero.
 
     Raises:
         ValueError: the dtype is too coarse for so many numbers.
@@ -38,8 +44,8 @@ def distinct(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = float) -> 
             f"distinct: {jnp.dtype(dtype).name} cannot hold {count} numbers of (-2, 2) apart; "
             f"give a smaller shape than {tuple(shape)} or a finer dtype"
         )
-    evenly = (jnp.arange(count) - count // 2 + 0.5) * (4 / max(1, count))
-    return jax.random.permutation(key, evenly).reshape(shape).astype(dtype)
+    evenly = (np.arange(count) - (count - 1) / 2 + (count % 2) / 4) * (4 / max(1, count))
+    return jnp.asarray(generator(key).permutation(evenly).reshape(shape), dtype)
 
 
 def integers(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = float, *, greatest: int = 2) -> jax.Array:
@@ -56,29 +62,26 @@ def integers(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = float, *, 
         >>> set(integers(jax.random.key(0), (100,), "float32").tolist()) == {-2.0, -1.0, 0.0, 1.0, 2.0}
         True
     """
-    return jax.random.randint(key, shape, -greatest, greatest + 1).astype(dtype)
+    return jnp.asarray(generator(key).integers(-greatest, greatest, shape, endpoint=True), dtype)
 
 
-def normals_like(key: jax.Array, tree: PyTree) -> PyTree:
+def generator(key: jax.Array) -> np.random.Generator:
+    """NumPy's, seeded by jax's key."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+
+def normals_like(random: np.random.Generator, tree: PyTree) -> PyTree:
     """Standard normals of the shapes and dtypes of the floating leaves; the others as they are."""
-    return _drawn_like(key, tree, jax.random.normal)
+    return _drawn_like(tree, random.normal)
 
 
-def whole_like(key: jax.Array, tree: PyTree) -> PyTree:
+def whole_like(random: np.random.Generator, tree: PyTree) -> PyTree:
     """Whole numbers of magnitude 1 to 3, never zero, of the shapes and dtypes of the floating leaves."""
-
-    def draw(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-        size_key, sign_key = jax.random.split(key)
-        return (jax.random.randint(size_key, shape, 1, 4) * jax.random.rademacher(sign_key, shape)).astype(dtype)
-
-    return _drawn_like(key, tree, draw)
+    return _drawn_like(tree, lambda size: random.integers(1, 4, size) * random.choice([-1.0, 1.0], size))
 
 
-def _drawn_like(key: jax.Array, tree: PyTree, draw: Any) -> PyTree:
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, max(1, len(leaves)))
-    drawn = [
-        draw(k, jnp.shape(leaf), jnp.result_type(leaf)) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
-        for k, leaf in zip(keys, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, drawn)
+def _drawn_like(tree: PyTree, draw: Callable[..., Any]) -> PyTree:
+    def drawn(leaf: Any) -> Any:
+        return jnp.asarray(draw(size=jnp.shape(leaf)), jnp.result_type(leaf)) if is_float(leaf) else leaf
+
+    return jax.tree.map(drawn, tree)

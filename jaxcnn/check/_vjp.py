@@ -22,7 +22,7 @@ from jax.typing import DTypeLike
 from jaxcnn.check._around import AROUND, one_by_one, stacked_points
 from jaxcnn.check._compare import Comparison, compare, rounding_growth
 from jaxcnn.check._differences import differences
-from jaxcnn.check._points import normals_like, whole_like
+from jaxcnn.check._points import generator, normals_like, whole_like
 from jaxcnn.check._pull import Function, PyTree, floats_of, gradient, vjp, with_floats
 from jaxcnn.check._reproduce import smallest_cotangent
 
@@ -126,17 +126,17 @@ def comparisons(
         gradient of args[0] autodiff's 0.0 True
     """
     floats = floats_of(args)
-    _refuse_bad(floats, reference, order, exact, around)
-    key = jax.random.key(0) if key is None else key
+    _refuse_bad(floats, reference, order, exact, dtypes or (), around)
+    random = generator(jax.random.key(0) if key is None else key)
     for dtype in dtypes or (None,):
-        own = args if dtype is None else with_floats(args, [_as(leaf, dtype) for leaf in floats])
+        own = args if dtype is None else with_floats(args, [jnp.asarray(leaf, dtype) for leaf in floats])
         prefix = "" if dtype is None else f"{jnp.dtype(dtype).name} "
         is_wide = all(jnp.result_type(leaf) == np.float64 for leaf in floats_of(own))
         count = 0 if exact else directions if directions is not None else 4 if is_wide or reference is None else 0
         with jax.default_matmul_precision("highest"):
-            yield from _at_one_point(f, own, reference, order, exact, tolerance, count, key, prefix)
+            yield from _at_one_point(f, own, reference, order, exact, tolerance, count, random, prefix)
             for name in around:
-                yield from _around(name, f, own, reference, exact, tolerance, key, prefix)
+                yield from _around(name, f, own, reference, exact, tolerance, random, prefix)
 
 
 def _at_one_point(
@@ -147,12 +147,11 @@ def _at_one_point(
     exact: bool,
     tolerance: float,
     directions: int,
-    key: jax.Array,
+    random: np.random.Generator,
     prefix: str,
 ) -> Iterator[Comparison]:
-    cotangent_key, direction_key, next_key = jax.random.split(key, 3)
     value, pull = vjp(f, args)
-    cotangent = (whole_like if exact else normals_like)(cotangent_key, value)
+    cotangent = (whole_like if exact else normals_like)(random, value)
     if reference is not None:
         dtypes = [jnp.result_type(leaf) for leaf in floats_of(args)]
         expected, plain_pull = vjp(reference, args)
@@ -171,7 +170,7 @@ def _at_one_point(
             made_from=cotangent,
             reproduce=partial(smallest_cotangent, f, reference, args, cotangent),
         )
-    yield from differences(f, args, directions, direction_key, tolerance, prefix)
+    yield from differences(f, args, directions, random, tolerance, prefix)
     if order > 1:
         next_reference = None if reference is None else partial(gradient, reference)
         yield from _at_one_point(
@@ -182,7 +181,7 @@ def _at_one_point(
             exact,
             tolerance,
             directions,
-            next_key,
+            random,
             prefix + "gradient's ",
         )
 
@@ -194,14 +193,14 @@ def _around(
     reference: Function | None,
     exact: bool,
     tolerance: float,
-    key: jax.Array,
+    random: np.random.Generator,
     prefix: str,
 ) -> Iterator[Comparison]:
     """Two points inside the transformation, against the reference at each alone, or f itself where there is none."""
     plain = f if reference is None else reference
     points = stacked_points(args)
     values = jax.eval_shape(lambda *args: f(*args), *args)
-    drawn = [(whole_like if exact else normals_like)(jax.random.fold_in(key, point), values) for point in range(2)]
+    drawn = [(whole_like if exact else normals_like)(random, values) for _ in range(2)]
     cotangents = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *drawn)
     growth = rounding_growth(partial(gradient, plain), args, drawn[0])
     yield from compare(
@@ -215,26 +214,28 @@ def _around(
     )
 
 
-def _as(leaf: Any, dtype: DTypeLike) -> jax.Array:
-    with jax.enable_x64(jnp.dtype(dtype) == np.float64 or jax.config.read("jax_enable_x64")):
-        return jnp.asarray(leaf, dtype)
-
-
-def _refuse_bad(floats: list[Any], reference: Function | None, order: int, exact: bool, around: Sequence[str]) -> None:
+def _refuse_bad(
+    floats: list[Any],
+    reference: Function | None,
+    order: int,
+    exact: bool,
+    dtypes: Sequence[DTypeLike],
+    around: Sequence[str],
+) -> None:
     if not floats:
         raise ValueError("check_vjp: args must hold at least one floating array, to differentiate in")
     if order < 1:
         raise ValueError(f"check_vjp: order must be at least 1, for gradients, got {order}")
-    unknown = [name for name in around if name not in AROUND]
-    if isinstance(around, str) or unknown:
+    if isinstance(around, str) or not set(around) <= set(AROUND):
         raise ValueError(f"check_vjp: around must be a sequence of {', '.join(AROUND)}, got {around!r}")
-    if exact:
-        if reference is None:
-            raise ValueError("check_vjp: exact=True compares with a reference; give one")
-        for leaf in map(np.asarray, floats):
-            if leaf.dtype != np.float64 or not np.array_equal(leaf, np.round(leaf)):
-                raise ValueError(
-                    f"check_vjp: exact=True needs whole numbers in float64, got {leaf.dtype}{leaf.shape}"
-                    + (" with fractions" if leaf.dtype == np.float64 else "")
-                    + "; draw them with jaxcnn.check.integers"
-                )
+    if not jax.config.read("jax_enable_x64") and np.float64 in [jnp.dtype(dtype) for dtype in dtypes]:
+        raise ValueError("check_vjp: dtypes holds float64, which needs jax.config.update('jax_enable_x64', True) first")
+    if exact and reference is None:
+        raise ValueError("check_vjp: exact=True compares with a reference; give one")
+    for leaf in map(np.asarray, floats if exact else []):
+        if leaf.dtype != np.float64 or not np.array_equal(leaf, np.round(leaf)):
+            fault = f"{leaf.dtype}{leaf.shape}" + (" with fractions" if leaf.dtype == np.float64 else "")
+            raise ValueError(
+                f"check_vjp: exact=True needs whole numbers in float64, got {fault}; "
+                "draw them with jaxcnn.check.integers(key, shape, 'float64')"
+            )

@@ -1,6 +1,7 @@
 """The `jaxcnn` command: one file a sub-command, each a thin layer over the library.
 
-Exit codes: 0 done; 1 training failed; 2 an argument, a file or a folder that cannot be used; 130 interrupted.
+Exit codes: 0 done; 1 training failed, or a gradient is wrong; 2 an argument, a file or a folder that cannot be used;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from jaxcnn.cli._failure import Failure
+from jaxcnn.cli.check import check
 from jaxcnn.cli.explain import explain
 from jaxcnn.cli.predict import predict
 from jaxcnn.cli.train import train
@@ -26,6 +28,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(predict)
 app.command()(explain)
+app.command()(check)
 
 
 def _print_version(wanted: bool) -> bool:

@@ -1,0 +1,158 @@
+"""`jaxcnn check`: is every gradient right, here, on this machine?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from jaxcnn.cli._failure import Failure
+
+if TYPE_CHECKING:
+    from jaxcnn.check import Comparison
+    from jaxcnn.examples import Example
+
+_DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+
+def check(
+    op: Annotated[list[str] | None, typer.Option(help="Only this op; may be repeated.")] = None,
+    net: Annotated[list[str] | None, typer.Option(help="Only this network; may be repeated.")] = None,
+    dtype: Annotated[str, typer.Option(help=f"Of all arguments: {', '.join(_DTYPES)}.")] = "float64",
+    order: Annotated[int, typer.Option(min=1, help="1 for gradients, 2 for their gradients too, ...")] = 2,
+    seed: Annotated[int, typer.Option(help="Of the arguments, cotangents and directions.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
+) -> None:
+    """Hold every op and network to autodiff and to differences.
+
+    Errors are in ulps of the greatest number in the array; beside them, how many rounding explains. Ops are checked
+    away from ties and kinks, and at them, where every op that allows it must agree to the last bit. Exits with 1 if
+    anything is off.
+    """
+    import json
+
+    import jax
+
+    from jaxcnn import __version__, examples
+
+    if dtype not in _DTYPES:
+        raise Failure(f"--dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+    jax.config.update("jax_enable_x64", True)
+    chosen = _chosen("--op", examples.OPS, op, nothing=bool(net)) | _chosen("--net", examples.NETS, net, bool(op))
+    rows = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    stderr = Console(stderr=True)
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        task = progress.add_task("", total=len(chosen))
+        for name, example in chosen.items():
+            progress.update(task, description=name)
+            rows.append(_row(name, example, dtype, order, seed))
+            progress.advance(task)
+    versions = {"jaxcnn": __version__, "jax": jax.__version__, "device": jax.devices()[0].device_kind}
+    if as_json:
+        print(json.dumps({"made_by": versions, "dtype": dtype, "order": order, "seed": seed, "rows": rows}, indent=2))
+    else:
+        _print(rows, f"{dtype}, order {order}, {', '.join(f'{k} {v}' for k, v in versions.items())}")
+    if not all(row["passed"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _chosen(option: str, known: dict[str, Example], names: list[str] | None, nothing: bool) -> dict[str, Example]:
+    """The examples of these names: a name stands for every example that begins with it."""
+    if not names:
+        return {} if nothing else known
+    for name in names:
+        if not any(key.split()[0] == name for key in known):
+            raise Failure(
+                f"{option} must be one of {', '.join(dict.fromkeys(key.split()[0] for key in known))}, got {name!r}"
+            )
+    return {key: example for key, example in known.items() if key.split()[0] in names}
+
+
+def _row(name: str, example: Example, dtype: str, order: int, seed: int) -> dict[str, Any]:
+    """All that was looked at, as one row of the table."""
+    import jax
+
+    from jaxcnn.check import residuals
+
+    key = jax.random.fold_in(jax.random.key(seed), sum(map(ord, name)))
+    seen: dict[str, list[Comparison]] = {"value": [], "gradients": [], "differences": [], "higher": [], "at ties": []}
+    problem = None
+    try:
+        for where, comparison in _comparisons(example, key, dtype, order):
+            seen[where].append(comparison)
+    except AssertionError as error:  # a shape, a dtype or a structure: the rest has no meaning
+        problem = str(error)
+    wrong = [comparison for group in seen.values() for comparison in group if not comparison.passed]
+    by_autodiff = [c for where in ("value", "gradients", "higher") for c in seen[where] if "direction" not in c.what]
+    worst = max(by_autodiff, key=lambda c: c.error / (c.allowed or 1), default=None)
+    args = example.distinct(key, dtype)
+    return {
+        "name": name,
+        "passed": not wrong and problem is None,
+        **{where: [c.passed for c in group] for where, group in seen.items()},
+        "largest_error_ulps": worst.error if worst else None,
+        "allowed_ulps": worst.allowed if worst else None,
+        "where": f"{worst.what} {list(worst.index)}" if worst else None,
+        "residual_bytes": {
+            way: sum(kept.bytes for kept in residuals(f, *args))
+            for way, f in (("by_hand", jax.jit(example.by_hand)), ("by_autodiff", jax.jit(example.by_autodiff)))
+        },
+        "problems": [problem] if problem else [str(c) for c in wrong],
+    }
+
+
+def _comparisons(example: Example, key: Any, dtype: str, order: int) -> Iterator[tuple[str, Comparison]]:
+    import jax
+
+    from jaxcnn.check import comparisons
+
+    by_hand, by_autodiff = jax.jit(example.by_hand), jax.jit(example.by_autodiff)
+    for c in comparisons(by_hand, example.distinct(key, dtype), reference=by_autodiff, order=order, key=key):
+        if c.what.startswith("gradient's"):
+            yield "higher", c
+        elif "direction" in c.what:
+            yield "differences", c
+        else:
+            yield "value" if c.what == "value" else "gradients", c
+    if example.has_kinks or example.is_exact:
+        is_exact = example.is_exact and dtype == "float64"
+        at = example.integers(key, dtype)
+        for c in comparisons(by_hand, at, reference=by_autodiff, order=order, exact=is_exact, directions=0, key=key):
+            yield "at ties", c
+
+
+def _print(rows: list[dict[str, Any]], caption: str) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160  # a file or a pipe has no edge to wrap at
+    table = Table(caption=caption, box=None, header_style="bold", pad_edge=False)
+    table.add_column("op or net", no_wrap=True)
+    for column in ("value", "grad", "diff", "2nd", "ties"):
+        table.add_column(column, justify="center", no_wrap=True)
+    table.add_column("error of allowed\nin ulps", justify="right", no_wrap=True)
+    table.add_column("where", overflow="fold")
+    table.add_column("bytes kept by hand\n/ by autodiff", justify="right", no_wrap=True)
+    for row in rows:
+        error = "" if row["where"] is None else f"{row['largest_error_ulps']:.3g} of {row['allowed_ulps']:.3g}"
+        kept = row["residual_bytes"]
+        table.add_row(
+            f"[{'green' if row['passed'] else 'red'}]{row['name']}[/]",
+            *(_mark(row[where]) for where in ("value", "gradients", "differences", "higher", "at ties")),
+            error,
+            escape(row["where"] or ""),
+            f"{kept['by_hand']:,} / {kept['by_autodiff']:,}",
+        )
+    console.print(table)
+    for row in rows:
+        for problem in row["problems"]:
+            console.print(f"[red]{row['name']}[/]: {escape(problem)}", soft_wrap=True)
+
+
+def _mark(passed: list[bool]) -> str:
+    return "" if not passed else "[green]✓[/]" if all(passed) else "[red]✗[/]"

@@ -1,0 +1,115 @@
+"""`jaxcnn check`, and the examples it goes through."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxcnn import cli, examples, ops, reference
+from jaxcnn.check import residuals
+from jaxcnn.examples import NETS, OPS, Example
+
+
+def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[Any, str, str]:
+    """Its exit code, and what it prints to stdout and stderr."""
+    monkeypatch.setattr(sys, "argv", ["jaxcnn", "check", *options])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return stopped.value.code, *capsys.readouterr()
+
+
+def wrong_relu(module: Any, x: jax.Array) -> jax.Array:
+    """Twice the gradient by hand; right by autodiff."""
+    y = module.relu(x)
+    return 2 * y - jax.lax.stop_gradient(y) if module is ops else y
+
+
+def test_every_op_and_network_has_an_example() -> None:
+    assert {name.split()[0] for name in OPS} == set(reference.__all__)
+    assert set(NETS) == {"single_filter", "lenet", "gap_cnn"}
+
+
+@pytest.mark.parametrize("name", [*OPS, *NETS])
+def test_examples_draw_what_they_say(name: str) -> None:
+    example = (OPS | NETS)[name]
+    for draw in (example.distinct, example.integers):
+        args = draw(jax.random.key(0), "float32")
+        assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), args) == jax.tree.map(
+            lambda leaf: (leaf.shape, jnp.dtype("float32")), example.like
+        )
+    by_hand, by_autodiff = (jax.eval_shape(f, *args) for f in (example.by_hand, example.by_autodiff))
+    assert (by_hand.shape, by_hand.dtype) == (by_autodiff.shape, by_autodiff.dtype)
+
+
+def test_a_table_of_what_was_checked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = check(monkeypatch, capsys, "--op", "relu", "--op", "flatten")
+    assert (code, err) == (None, "")
+    rows = [line for line in out.splitlines() if "✓" in line]
+    assert [row.split()[0] for row in rows] == ["relu", "flatten"]
+    assert all(row.count("✓") == 5 and "✗" not in row for row in rows)
+    assert "float64, order 2, jaxcnn" in out
+
+
+def test_json_has_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = check(monkeypatch, capsys, "--op", "relu", "--dtype", "float32", "--order", "1", "--json")
+    document = json.loads(out)
+    (row,) = document["rows"]
+    assert code is None and row["passed"] and not row["problems"]
+    assert (document["dtype"], document["order"], document["made_by"]["jax"]) == ("float32", 1, jax.__version__)
+    assert row["value"] == row["gradients"] == [True] and row["higher"] == row["differences"] == []
+    assert row["residual_bytes"]["by_hand"] == 3 * 3 * 4 * 4
+    assert row["largest_error_ulps"] == 0 and row["where"] == "value [0, 0, 0, 0]"
+
+
+def test_a_wrong_gradient_is_shown_and_the_exit_code_is_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = Example(wrong_relu, OPS["relu"].like, is_exact=True, has_kinks=True)
+    monkeypatch.setattr(examples, "OPS", {"flatten": OPS["flatten"], "relu": wrong})
+    code, out, _ = check(monkeypatch, capsys, "--op", "relu", "--op", "flatten")
+    assert code == 1
+    assert [line.count("✗") for line in out.splitlines() if "✓" in line][:1] == [0]
+    (line,) = [line for line in out.splitlines() if line.startswith("relu  ")]
+    assert line.split()[1:6] == ["✓", "✗", "✗", "✗", "✗"]
+    assert "relu: gradient of args[0] is off at index (" in out and "reproduce: pull = " in out
+
+
+def test_a_wrong_shape_is_one_row_that_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shapeless = Example(lambda m, x: m.relu(x) if m is ops else m.relu(x)[0], OPS["relu"].like)
+    monkeypatch.setattr(examples, "OPS", {"relu": shapeless})
+    code, out, _ = check(monkeypatch, capsys, "--op", "relu")
+    assert code == 1
+    assert "relu: value is float64(3, 3, 4, 4) against the reference's float64(3, 4, 4)" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--op", "pool"], "--op must be one of conv, correlate, "),
+        (["--net", "lenet5"], "--net must be one of single_filter, lenet, gap_cnn, got 'lenet5'"),
+        (["--dtype", "int8"], "--dtype must be one of float64, float32, bfloat16, float16, got 'int8'"),
+        (["--order", "0"], "greater than or equal to 1"),
+    ],
+)
+def test_what_there_is_not_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str], complaint: str
+) -> None:
+    code, out, err = check(monkeypatch, capsys, *options)
+    assert (code, out) == (2, "") and complaint in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_networks_keep_less_by_hand_than_by_autodiff(name: str) -> None:
+    """The pooled and the rectified leave bytes where autodiff keeps floats."""
+    net = NETS[name]
+    by_hand, by_autodiff = (
+        sum(kept.bytes for kept in residuals(jax.jit(f), *net.like)) for f in (net.by_hand, net.by_autodiff)
+    )
+    assert by_hand < by_autodiff
