@@ -9,8 +9,6 @@ report      writes the tables of the README
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
 import time
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +20,7 @@ import optax
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from experiments.report import insert, table, write
 from jaxcnn import data, nets, ops, reference, train
 
 HERE = Path(__file__).parent
@@ -54,7 +53,7 @@ CANDIDATES = (
     Setting("lenet", "adamw", 0.002, 128, "cosine"),
 )
 SELECTION_EPOCHS = 3
-FINAL_EPOCHS = {"single_filter": 5, "gap_cnn": 4, "lenet": 8}
+FINAL_EPOCHS = {"single_filter": 5, "gap_cnn": 15, "lenet": 12}
 
 
 @app.command()
@@ -71,7 +70,7 @@ def select(source: Source = None) -> None:
         params, seconds = run(setting, training, SELECTION_EPOCHS, ops)
         metrics, _ = train.evaluate(net_of(setting).apply, params, *held_back)
         scores.append({"setting": setting._asdict(), "validation": metrics, "seconds": round(seconds, 1)})
-        write(path, {"epochs": SELECTION_EPOCHS, "scores": scores})
+        write(path, SEED, {"epochs": SELECTION_EPOCHS, "scores": scores})
 
 
 @app.command()
@@ -97,6 +96,7 @@ def final(net: str, source: Source = None) -> None:
     largest = max(jax.tree_util.tree_leaves_with_path(differences), key=lambda item: item[1])
     write(
         RESULTS / f"{net}.json",
+        SEED,
         {
             "setting": setting._asdict(),
             "epochs": epochs,
@@ -149,21 +149,6 @@ def report() -> None:
     )
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A Markdown table."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ("---",) * len(head), *rows])
-
-
-def insert(page: Path, name: str, text: str) -> None:
-    """Put text between the page's two marks of that name."""
-    opening, closing = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
-    before, _, rest = page.read_text().partition(opening)
-    _, mark, after = rest.partition(closing)
-    if not mark:
-        raise ValueError(f"{page.name} needs the marks {opening.strip()} and {closing.strip()}")
-    page.write_text(before + opening + text + closing + after)
-
-
 def net_of(setting: Setting) -> ModuleType:
     """The network's module."""
     return getattr(nets, setting.net)
@@ -196,24 +181,6 @@ def run(setting: Setting, split: data.Split, epochs: int, namespace: ModuleType)
             if report.ends_epoch:
                 progress.print(f"epoch {report.epoch}: loss {report.loss:.4f}, accuracy {report.accuracy:.4f}")
     return report.state.params, time.perf_counter() - started
-
-
-def write(path: Path, result: dict[str, Any]) -> None:
-    """A result with what it was made by."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE, check=True
-    )
-    made_by = {
-        "seed": SEED,
-        "commit": commit.stdout.strip(),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "optax": optax.__version__,
-        "device": f"{jax.devices()[0].device_kind}, {len(jax.devices())} device",
-        "date": time.strftime("%Y-%m-%d"),
-    }
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"made_by": made_by, **result}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
