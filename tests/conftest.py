@@ -14,10 +14,11 @@ if os.environ.get("JAXCNN_NO_TYPECHECK") != "1":
     install_import_hook([f"jaxcnn.{part}" for part in ("ops", "nets", "check", "cost", "train")], "beartype.beartype")
 
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 8)  # for the tests of sharding; unlike XLA_FLAGS, no subprocess inherits it
 jax.config.update("jax_default_matmul_precision", "highest")
 
 
-RUNS_SMALL_PROGRAMS_ONCE = {"ops", "nets", "test_check.py", "test_papers.py"}
+RUNS_SMALL_PROGRAMS_ONCE = {"ops", "nets", "test_check.py", "test_mutants.py", "test_papers.py"}
 
 
 @pytest.fixture

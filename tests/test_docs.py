@@ -58,11 +58,13 @@ def test_the_readme_lists_every_op_and_its_file() -> None:
         assert (Path(jaxcnn.__file__).parent / "ops" / path).is_file()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/papers.md", "CONTRIBUTING.md", "experiments/mnist/README.md"])
-def test_links_lead_somewhere(page: str) -> None:
-    text = (ROOT / page).read_text()
-    for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (ROOT / page).parent.joinpath(target).exists(), target
+PAGES = [page for folder in (".", "docs", "experiments/*") for page in ROOT.glob(f"{folder}/*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert page.parent.joinpath(target).exists(), target
 
 
 def test_versions_agree() -> None:

@@ -90,14 +90,14 @@ def _slope(
     ends = {t: _wide(values(t)) for t in (step, -step, step / 2, -step / 2)}
     whole = _slopes(ends[step], ends[-step], 2 * step)
     half = _slopes(ends[step / 2], ends[-step / 2], step)
-    slope = [(4 * a - b) / 3 for a, b in zip(half, whole, strict=True)]
+    slope = [np.asarray((4 * a - b) / 3) for a, b in zip(half, whole, strict=True)]
     sides = zip(_slopes(ends[step], middle, step), _slopes(middle, ends[-step], step), strict=True)
     bend = _norm([right - left for right, left in sides])
     return _inner(slope, weights), bend, _TRUST * eps**0.625 * max(_norm(slope), _norm(middle))
 
 
 def _slopes(up: list[np.ndarray], down: list[np.ndarray], distance: float) -> list[np.ndarray]:
-    return [(a - b) / distance for a, b in zip(up, down, strict=True)]
+    return [np.asarray((a - b) / distance) for a, b in zip(up, down, strict=True)]
 
 
 def _wide(arrays: list[Any]) -> list[np.ndarray]:

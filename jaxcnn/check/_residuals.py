@@ -74,9 +74,9 @@ def _origin(program: Any, variable: Any, argument: dict[Any, str]) -> str:
     if not made_by:
         return "constant"
     (equation,) = made_by
-    if "jaxpr" not in equation.params:
+    body = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+    if body is None:
         return equation.primitive.name
-    body = equation.params["jaxpr"]
     body = getattr(body, "jaxpr", body)
     given = [
         (inner, outer) for inner, outer in zip(body.invars, equation.invars, strict=True) if not _is_literal(outer)

@@ -82,8 +82,9 @@ def apply(
     With `intermediates` also a dict of each block's output, of g, GAP's output, and of r.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> apply(init(jax.random.key(0)), jnp.zeros((2, 28, 28, 1))).shape
+        >>> import jax
+        >>> images = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
+        >>> jax.eval_shape(lambda x: apply(init(jax.random.key(0)), x), images).shape
         (2, 10)
     """
     if len(params) != len(blocks) + 1:

@@ -55,8 +55,9 @@ def apply(params: Params, x: jax.Array, *, ops: ModuleType = jaxcnn.ops, interme
     """The logits (N, K) of images x (N, H, W, C) in [0, 1]; with `intermediates` also a dict of each layer's output.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> apply(init(jax.random.key(0)), jnp.zeros((2, 28, 28, 1))).shape
+        >>> import jax
+        >>> images = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
+        >>> jax.eval_shape(lambda x: apply(init(jax.random.key(0)), x), images).shape
         (2, 10)
     """
     seen = {}

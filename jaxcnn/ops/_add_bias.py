@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._meshes import varying_alike
 from jaxcnn.ops._types import Bias, Products
 
 
@@ -38,7 +39,7 @@ def add_bias(op: str, y: jax.Array, bias: jax.typing.ArrayLike | None) -> jax.Ar
             op,
             f"bias must be (C_out,) = {y.shape[-1:]} for the kernel's output channels, got shape {bias.shape}",
         )
-    return _add_bias(bias.dtype, y, bias)
+    return _add_bias(bias.dtype, *varying_alike(y, bias))
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("bias_dtype",))

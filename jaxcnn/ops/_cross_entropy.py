@@ -28,6 +28,7 @@ from jax.typing import ArrayLike
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array
+from jaxcnn.ops._meshes import varying_alike
 from jaxcnn.ops._types import Losses, Scores
 
 
@@ -67,7 +68,7 @@ def cross_entropy(probabilities: ArrayLike, labels: ArrayLike, *, epsilon: float
     labels = labels_array("cross_entropy", "probabilities", p, labels)
     if not isinstance(epsilon, Real) or not 0 <= epsilon < 0.5:
         refuse("cross_entropy", f"epsilon must be at least 0 and below 1/2, got {epsilon!r}")
-    return _cross_entropy(p, labels, float(epsilon))
+    return _cross_entropy(*varying_alike(p, labels), float(epsilon))
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("epsilon",))

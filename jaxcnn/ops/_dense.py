@@ -32,6 +32,7 @@ from jax.typing import ArrayLike
 from jaxcnn.ops import _add_bias
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._dtypes import Dtypes, accumulator
+from jaxcnn.ops._meshes import of_product, varying_alike
 from jaxcnn.ops._types import Matrix, Products, Rows
 
 Saved = tuple[jax.Array, jax.Array]
@@ -76,7 +77,7 @@ def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax
     if kernel.ndim != 2 or kernel.shape[0] != x.shape[-1]:
         refuse("dense", f"kernel must be (F, C) with F = {x.shape[-1]} for x {x.shape}, got shape {kernel.shape}")
     dtypes = Dtypes.of("dense", x, kernel, None)
-    return _add_bias.add_bias("dense", product(dtypes, x, kernel), bias)
+    return _add_bias.add_bias("dense", product(dtypes, *varying_alike(x, kernel)), bias)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("dtypes",))
@@ -140,5 +141,10 @@ def _contract(
     left: jax.Array, right: jax.Array, left_axes: list[int], right_axes: list[int], dtypes: Dtypes
 ) -> jax.Array:
     """The sum of products over the named axes, kept in the accumulator's dtype."""
-    wide = dtypes.of_sums
-    return lax.dot_general(left, right, ((left_axes, right_axes), ((), ())), preferred_element_type=wide)
+    return lax.dot_general(
+        left,
+        right,
+        ((left_axes, right_axes), ((), ())),
+        preferred_element_type=dtypes.of_sums,
+        out_sharding=of_product(left, right, left_axes, right_axes),
+    )

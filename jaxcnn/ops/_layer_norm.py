@@ -32,6 +32,7 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import float_array, one_axis, refuse
 from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._meshes import varying_alike
 from jaxcnn.ops._types import Same
 
 Axes = tuple[int, ...]
@@ -96,7 +97,7 @@ def layer_norm(
             )
     if not isinstance(epsilon, Real) or not epsilon > 0:
         refuse("layer_norm", f"epsilon must be positive, got {epsilon!r}")
-    return _layer_norm(x, scale, bias, axes, float(epsilon), bias.dtype)
+    return _layer_norm(*varying_alike(x, scale, bias), axes, float(epsilon), bias.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("axes", "epsilon", "bias_dtype"))

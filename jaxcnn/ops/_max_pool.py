@@ -247,7 +247,7 @@ def _tile(dy: Pooled, winner: Winner, window: Window) -> Image:
     number = jnp.arange(window.tap_count, dtype=winner.dtype).reshape(1, *within, 1)
     apart = tuple(range(2, 2 * len(window.out) + 1, 2))
     dx = jnp.where(jnp.expand_dims(winner, apart) == number, jnp.expand_dims(dy, apart), 0)
-    covered = [out * k for out, k in zip(window.out, window.size, strict=True)]
-    dx = dx.reshape(dy.shape[0], *covered, dy.shape[-1])
-    trailing = [(0, h - n) for h, n in zip(window.shape, covered, strict=True)]
+    for axis in range(1, len(window.out) + 1):
+        dx = lax.collapse(dx, axis, axis + 2)  # one at a time: under an explicit mesh a reshape may merge no more
+    trailing = [(0, h - n) for h, n in zip(window.shape, dx.shape[1:-1], strict=True)]
     return jnp.pad(dx, ((0, 0), *trailing, (0, 0)))

@@ -30,6 +30,7 @@ from jax.typing import ArrayLike
 from jaxcnn.ops._arguments import float_array
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array
+from jaxcnn.ops._meshes import varying_alike
 from jaxcnn.ops._types import Losses, Scores
 
 
@@ -38,7 +39,8 @@ def reference(logits: jax.Array, labels: jax.Array) -> jax.Array:
     z, labels = jnp.asarray(logits), jnp.asarray(labels)
     log_p = jax.nn.log_softmax(z.astype(accumulator(z.dtype)), axis=-1)
     y = jax.nn.one_hot(labels, z.shape[-1], dtype=log_p.dtype) if are_classes(labels) else labels
-    return -jnp.sum(jnp.where(y == 0, 0, y * jnp.where(y == 0, 0, log_p)), axis=-1)
+    is_ruled_out = (y == 0) & jnp.isneginf(log_p)
+    return -jnp.sum(y * jnp.where(is_ruled_out, 0, log_p), axis=-1)
 
 
 def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
@@ -65,7 +67,7 @@ def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
     """
     z = float_array("softmax_cross_entropy", "logits", logits)
     labels = labels_array("softmax_cross_entropy", "logits", z, labels)
-    return _loss(z, labels, z.dtype)
+    return _loss(*varying_alike(z, labels), z.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("z_dtype",))

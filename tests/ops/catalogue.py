@@ -1,4 +1,4 @@
-"""Every op at one small point: as a function of its floating arguments, with its reference and what it keeps."""
+"""Every op at one small point: as a function of its floating arguments, with its reference."""
 
 from __future__ import annotations
 
@@ -8,30 +8,40 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from agreement import integers, normals
 
 from jaxcnn import ops, reference
 
-CLASSES = jnp.array([2, 0, 1])
+CLASSES = jnp.array([2, 0, 1, 3, 3, 0, 2, 1])
 KERNEL: dict[str, Any] = {"stride": (1, 2), "padding": ((1, 0), (0, 1)), "groups": 2}
 POOL: dict[str, Any] = {"window": 2, "stride": 1, "padding": ((1, 0), (0, 0))}
 
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """`call(module, *args)` for a module that is `ops` or `reference`; the first `batched` args have the batch axis."""
+    """`call(module, *args, *held)` for a module that is `ops` or `reference`.
+
+    The first `batched` args have the batch axis; so have `held`, which are not differentiated in, and are long enough
+    for any batch; and so has the result where `result_is_batched`.
+    """
 
     call: Callable[..., Any]
     args: tuple[jax.Array, ...]
+    held: tuple[jax.Array, ...] = ()
     batched: int = 1
+    result_is_batched: bool = True
     has_rule: bool = True
 
-    def ours(self, *args: jax.Array) -> jax.Array:
-        return self.call(ops, *args)
+    def ours(self, *arrays: jax.Array) -> jax.Array:
+        """Of args, or of args and held."""
+        return self.call(ops, *arrays, *self._held_for(arrays))
 
-    def plain(self, *args: jax.Array) -> jax.Array:
-        return self.call(reference, *args)
+    def plain(self, *arrays: jax.Array) -> jax.Array:
+        """Of args, or of args and held."""
+        return self.call(reference, *arrays, *self._held_for(arrays))
+
+    def _held_for(self, arrays: tuple[jax.Array, ...]) -> list[jax.Array]:
+        return [array[: arrays[0].shape[0]] for array in self.held[len(arrays) - len(self.args) :]]
 
 
 X, K, DY = integers((3, 3, 4, 4)), integers((2, 2, 2, 2), seed=1), integers((3, 3, 2, 2), seed=2)
@@ -41,9 +51,11 @@ OPS: dict[str, Op] = {
     "conv": Op(lambda m, x, k, b: m.conv(x, k, b, **KERNEL), (X, K, integers((2,)))),
     "correlate": Op(lambda m, x, k: m.correlate(x, k, **KERNEL), (X, K)),
     "input_gradient": Op(lambda m, dy, k: m.input_gradient(dy, k, (dy.shape[0], 3, 4, 4), **KERNEL), (DY, K)),
-    "kernel_gradient": Op(lambda m, x, dy: m.kernel_gradient(x, dy, K.shape, **KERNEL), (X, DY), batched=2),
+    "kernel_gradient": Op(
+        lambda m, x, dy: m.kernel_gradient(x, dy, K.shape, **KERNEL), (X, DY), batched=2, result_is_batched=False
+    ),
     "max_pool first": Op(lambda m, x: m.max_pool(x, **POOL), (X,)),
-    "max_pool side by side": Op(lambda m, x: m.max_pool(x, (1, 3)), (X,)),
+    "max_pool side by side": Op(lambda m, x: m.max_pool(x, 2), (integers((3, 5, 4, 2)),)),
     "max_pool all": Op(lambda m, x: m.max_pool(x, ties="all", **POOL), (X,)),
     "max_pool split": Op(lambda m, x: m.max_pool(x, ties="split", **POOL), (X,)),
     "avg_pool": Op(lambda m, x: m.avg_pool(x, count_include_pad=False, **POOL), (X,)),
@@ -52,11 +64,11 @@ OPS: dict[str, Op] = {
     "dense": Op(lambda m, x, k, b: m.dense(x, k, b), (ROWS, normals((4, 2)), normals((2,)))),
     "flatten": Op(lambda m, x: m.flatten(x), (X,), has_rule=False),
     "softmax": Op(lambda m, z: m.softmax(z), (ROWS,)),
-    "cross_entropy": Op(lambda m, p: m.cross_entropy(p, CLASSES[: p.shape[0]]), (jax.nn.softmax(ROWS),)),
+    "cross_entropy": Op(lambda m, p, classes: m.cross_entropy(p, classes), (jax.nn.softmax(ROWS),), (CLASSES,)),
     "cross_entropy of distributions": Op(
         lambda m, p, y: m.cross_entropy(p, y), (jax.nn.softmax(ROWS), normals((3, 4), seed=1)), batched=2
     ),
-    "softmax_cross_entropy": Op(lambda m, z: m.softmax_cross_entropy(z, CLASSES[: z.shape[0]]), (ROWS,)),
+    "softmax_cross_entropy": Op(lambda m, z, classes: m.softmax_cross_entropy(z, classes), (ROWS,), (CLASSES,)),
     "softmax_cross_entropy of distributions": Op(
         lambda m, z, y: m.softmax_cross_entropy(z, y), (ROWS, normals((3, 4), seed=1)), batched=2
     ),
@@ -65,8 +77,3 @@ OPS: dict[str, Op] = {
     "unfold": Op(lambda m, x: m.unfold(x, **POOL), (X,)),
     "fold": Op(lambda m, p: m.fold(p, (p.shape[0], 3, 4, 1), **POOL), (integers((3, 3, 3, 4)),)),
 }
-
-
-def residuals(f: Callable[..., Any], *args: Any) -> list[tuple[np.dtype, tuple[int, ...]]]:
-    """Dtype and shape of all that f keeps for its backward pass."""
-    return [(leaf.dtype, leaf.shape) for leaf in jax.tree.leaves(jax.vjp(f, *args)[1])]

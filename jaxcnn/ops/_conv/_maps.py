@@ -22,6 +22,7 @@ from jaxcnn.ops._arguments import float_array, image_array, refuse, shape_tuple
 from jaxcnn.ops._conv import _rule
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, preferred
+from jaxcnn.ops._meshes import varying_alike
 from jaxcnn.ops._window import Padding, PerAxis
 
 
@@ -157,7 +158,7 @@ def correlate(
         groups=groups,
         precision=precision,
     )
-    return _rule.correlate(form, x, kernel)
+    return _rule.correlate(form, *varying_alike(x, kernel))
 
 
 def input_gradient(
@@ -212,7 +213,7 @@ def input_gradient(
         precision=precision,
     )
     _refuse_other_dy("input_gradient", form, dy, x_shape, kernel.shape)
-    return _rule.input_gradient(form, kernel, dy)
+    return _rule.input_gradient(form, *varying_alike(kernel, dy))
 
 
 def kernel_gradient(
@@ -267,7 +268,7 @@ def kernel_gradient(
         precision=precision,
     )
     _refuse_other_dy("kernel_gradient", form, dy, x.shape, kernel_shape)
-    return _rule.kernel_gradient(form, x, dy)
+    return _rule.kernel_gradient(form, *varying_alike(x, dy))
 
 
 def _refuse_other_dy(op: str, form: Form, dy: jax.Array, x_shape: Sequence[int], kernel_shape: Sequence[int]) -> None:

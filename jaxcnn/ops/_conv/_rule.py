@@ -45,6 +45,7 @@ from jaxcnn.ops._arguments import float_array, image_array
 from jaxcnn.ops._conv import _direct, _im2col
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, accumulator
+from jaxcnn.ops._meshes import replicated, varying_alike
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._window import Padding, PerAxis
 
@@ -138,7 +139,7 @@ def conv(
         groups=groups,
         precision=precision,
     )
-    return _add_bias.add_bias("conv", correlate(form, x, kernel), bias)
+    return _add_bias.add_bias("conv", correlate(form, *varying_alike(x, kernel)), bias)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("form",))
@@ -183,8 +184,14 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
 
     Products of the unfolded x on a CPU, where lax's own is slow, and in a loop tens of times slower; lax elsewhere.
     """
-    return lax.platform_dependent(
-        x, dy, cpu=partial(_im2col.kernel_gradient, form), default=partial(_direct.kernel_gradient, form)
+    return replicated(
+        partial(
+            lax.platform_dependent,
+            cpu=partial(_im2col.kernel_gradient, form),
+            default=partial(_direct.kernel_gradient, form),
+        ),
+        x,
+        dy,
     )
 
 

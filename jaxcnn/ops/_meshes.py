@@ -1,0 +1,60 @@
+"""What jax's meshes ask of a rule, which autodiff adds by itself.
+
+    manual      inside `shard_map`, arrays that differ from device to device have a type that says so ("varying"), and
+                a rule must return gradients of the types of its arguments. A parameter that all devices share meets
+                images that they do not: cast to varying beforehand, it gets a varying gradient, and the cast's own
+                gradient is the sum over the devices.
+    explicit    shardings are part of the types, and a sum over an axis that both factors share out must say where its
+                result lies.
+
+Without such a mesh these functions change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+
+
+def varying_alike(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """The arrays, each cast to vary over every manual axis that any of them varies over."""
+    axes = [_varying_axes(array) for array in arrays]
+    together = frozenset().union(*axes)
+    missing = [tuple(sorted(together - own)) for own in axes]
+    return tuple(
+        lax.pcast(array, new, to="varying") if new else array for array, new in zip(arrays, missing, strict=True)
+    )
+
+
+def replicated(f: Callable[..., jax.Array], *args: jax.Array) -> jax.Array:
+    """f(*args): under an explicit mesh XLA shards what is inside, and every device has the whole result."""
+    mesh = _mesh(args[0])
+    if not mesh.explicit_axes:
+        return f(*args)
+    return jax.sharding.auto_axes(f, axes=mesh.explicit_axes, out_sharding=NamedSharding(mesh, PartitionSpec()))(*args)
+
+
+def of_product(left: jax.Array, right: jax.Array, left_axes: Sequence[int], right_axes: Sequence[int]) -> Any:
+    """`out_sharding` of a sum over the named axes: each axis that is left is sharded as it was in its factor."""
+    mesh = _mesh(left)
+    if not mesh.explicit_axes:
+        return None
+    kept = [
+        jax.typeof(factor).sharding.spec[axis]
+        for factor, summed in ((left, left_axes), (right, right_axes))
+        for axis in range(factor.ndim)
+        if axis not in summed
+    ]
+    return NamedSharding(mesh, PartitionSpec(*kept))
+
+
+def _varying_axes(array: jax.Array) -> frozenset[Any]:
+    return jax.typeof(array).manual_axis_type.varying
+
+
+def _mesh(array: jax.Array) -> Any:
+    return jax.typeof(array).sharding.mesh
