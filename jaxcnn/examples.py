@@ -52,7 +52,7 @@ class Example:
         return self.call(reference, *args)
 
     def distinct(self, key: jax.Array, dtype: DTypeLike = float) -> tuple[PyTree, ...]:
-        """Arguments without ties or zeros among the elements of an array."""
+        """Arguments without ties or zeros among the elements of an array, before they are rounded to the dtype."""
         return self._drawn(key, lambda key, shape: self.into_domain(distinct(key, shape)).astype(dtype))
 
     def integers(self, key: jax.Array, dtype: DTypeLike = float) -> tuple[PyTree, ...]:

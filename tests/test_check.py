@@ -492,3 +492,36 @@ def test_it_needs_no_float64_switched_on() -> None:
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("AssertionError: gradient along random direction"), done.stderr
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16, np.float32])
+@pytest.mark.parametrize("spoil", [jnp.zeros_like, jnp.negative], ids=["nothing", "sign"])
+def test_long_sums_excuse_nothing_in_narrow_floats(dtype: Any, spoil: Callable[[jax.Array], jax.Array]) -> None:
+    """sqrt(n) ulps of bfloat16 would be more than all of it."""
+    x, k = distinct(jax.random.key(0), (4096, 2)).astype(dtype), distinct(jax.random.key(1), (2, 3), dtype)
+    wrong = with_rule(lambda x, k, dy: (dy @ k.T, spoil(x.T @ dy)), jnp.matmul)
+    check_vjp(ops.dense, (x, k), reference=reference.dense)
+    with pytest.raises(AssertionError, match=r"gradient of args\[1\] is off"):
+        check_vjp(wrong, (x, k), reference=jnp.matmul)
+    with pytest.raises(AssertionError, match="along random direction"):
+        check_vjp(wrong, (x, k))
+
+
+def test_static_arguments_stay_static() -> None:
+    check_vjp(lambda x, axis: x.sum(axis), (A, 0), reference=lambda x, axis: jnp.sum(x, axis), around=("vmap",))
+
+
+def test_a_failure_leaves_jaxs_settings_alone() -> None:
+    """While its traceback is kept, too."""
+    with jax.default_matmul_precision("bfloat16"):
+        with pytest.raises(AssertionError) as raised:
+            check_vjp(with_rule(WRONG["sign"][0]), (A, B), reference=product)
+        assert raised.value.__traceback__ is not None
+        assert jax.config.jax_default_matmul_precision == "bfloat16"  # type: ignore[attr-defined]
+
+
+def test_only_what_can_be_pasted_is_offered_to_reproduce() -> None:
+    held = with_rule(lambda a, b, dy: right(lax.stop_gradient(a), b, dy))
+    with pytest.raises(AssertionError) as raised:
+        check_vjp(held, (A, B), reference=product, order=2)
+    assert "gradient's gradient" in str(raised.value) and "reproduce" not in str(raised.value)

@@ -121,7 +121,7 @@ def drift(epochs: int = 5, batch_size: int = 64) -> None:
                 "label": jnp.asarray(digits.train.labels[chosen]),
             }
             taken = {way: (step, step(state, batch)[0]) for way, (step, state) in taken.items()}
-            if (number + 1) & number == 0 or (number + 1) % 50 == 0:
+            if (number + 1) & number == 0 or (number + 1) % 50 == 0 or number + 1 == epochs * batches:
                 apart = [np.asarray(x) - np.asarray(y) for x, y in zip(*_parameters(taken), strict=True)]
                 size = np.sqrt(sum(np.sum(np.square(np.asarray(x))) for x in next(iter(_parameters(taken)))))
                 norm = float(np.sqrt(sum(np.sum(np.square(leaf)) for leaf in apart)) / size)

@@ -21,7 +21,7 @@ def at_points(f: Function, args: tuple[PyTree, ...]) -> Callable[[Points, PyTree
 
 
 def stacked_points(args: tuple[PyTree, ...]) -> Points:
-    """Two points in f's domain: args, and args with every floating leaf reversed."""
+    """Two points: args, and args with every floating leaf reversed, which holds the same numbers elsewhere."""
     return [jnp.stack([leaf, jnp.flip(leaf)]) for leaf in map(jnp.asarray, floats_of(args))]
 
 

@@ -6,6 +6,9 @@ independent. So with eps of the dtype and n counted in the program that computes
     error = |found - expected| / (eps max|expected|)        in ulps of the array's greatest magnitude
     allowed = tolerance sqrt(n)                                                                                    (C1)
 
+Narrow dtypes keep their sums in float32, and round the results alone: for bfloat16 and float16, sqrt(n) grows to at
+most four and what float32 adds to it.
+
 An array that is smaller than sqrt(eps) of the numbers it was made from is likely to be what a cancelled sum left (a
 saturated softmax's p - y): its error is taken in ulps of those numbers.
 
@@ -24,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.check._pull import Function, PyTree, floats_of
+from jaxcnn.check._pull import Function, PyTree, floats_of, with_floats
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,12 @@ def compare(
         )
 
 
+def allowed_ulps(tolerance: float, growth: float, dtypes: list[Any]) -> float:
+    """(C1) for the narrowest of the dtypes."""
+    eps, of_sums = coarsest_eps(dtypes), float(np.finfo(np.float32).eps)
+    return tolerance * min(growth, 4 + growth * min(1, of_sums / eps)) if eps > of_sums else tolerance * growth
+
+
 def coarsest_eps(dtypes: list[Any]) -> float:
     """The relative rounding of the narrowest floating dtype; float64's where there is none."""
     return max([float(jnp.finfo(d).eps) for d in dtypes if jnp.issubdtype(d, jnp.floating)], default=2.0**-52)
@@ -138,7 +147,8 @@ def coarsest_eps(dtypes: list[Any]) -> float:
 
 def rounding_growth(f: Function, *args: PyTree) -> float:
     """sqrt(n) of (C1): n is the number of terms that f's program sums, over all its equations."""
-    return sqrt(max(1, _terms(jax.make_jaxpr(f)(*args).jaxpr)))
+    program = jax.make_jaxpr(lambda floats: f(*with_floats(args, floats)))(floats_of(args))
+    return sqrt(max(1, _terms(program.jaxpr)))
 
 
 def _terms(jaxpr: Any) -> int:

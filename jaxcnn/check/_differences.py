@@ -21,13 +21,14 @@ normals X and Y, which the worst case, E of rank one, attains: one element of th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.check._compare import Comparison, coarsest_eps, rounding_growth
+from jaxcnn.check._compare import Comparison, allowed_ulps, coarsest_eps, rounding_growth
 from jaxcnn.check._points import normals_like
 from jaxcnn.check._pull import Function, PyTree, floats_of, gradient, vjp, with_floats
 
@@ -43,7 +44,8 @@ def differences(
     # what the gradient's own dtype rounds away, where that is narrower than the differences
     noise = 0.0
     if own_eps > coarsest_eps([]):
-        noise = tolerance * own_eps * rounding_growth(lambda *a: gradient(f, a[:-1], a[-1]), *args, value)
+        growth = rounding_growth(partial(gradient, f), args, value)
+        noise = own_eps * allowed_ulps(tolerance, growth, [jnp.result_type(leaf) for leaf in floats_of((args, value))])
     for number in range(count):
         cotangent, direction = normals_like(random, value), normals_like(random, floats_of(args))
         found = pull(cotangent)

@@ -28,11 +28,11 @@ def check(
     seed: Annotated[int, typer.Option(help="Of the arguments, cotangents and directions.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
 ) -> None:
-    """Hold every op and network to autodiff and to differences.
+    """Hold every op and network to autodiff, and in float64 to differences.
 
     Errors are in ulps of the greatest number in the array; beside them, how many rounding explains. Ops are checked
-    away from ties and kinks, and at them, where every op that allows it must agree to the last bit. Exits with 1 if
-    anything is off.
+    away from ties and kinks, and, where they have any, at them; in float64, ops that round nothing must agree to the
+    last bit there. Exits with 1 if anything is off.
     """
     import json
 
