@@ -517,7 +517,7 @@ def test_a_failure_leaves_jaxs_settings_alone() -> None:
         with pytest.raises(AssertionError) as raised:
             check_vjp(with_rule(WRONG["sign"][0]), (A, B), reference=product)
         assert raised.value.__traceback__ is not None
-        assert jax.config.jax_default_matmul_precision == "bfloat16"  # type: ignore[attr-defined]
+        assert jax.config.values["jax_default_matmul_precision"] == "bfloat16"
 
 
 def test_only_what_can_be_pasted_is_offered_to_reproduce() -> None:
