@@ -379,6 +379,20 @@ def test_what_is_wrong_inside_a_transformation_alone_is_found_there() -> None:
         check_vjp(wrong, (A, B), reference=jnp.matmul, around=("vmap",))
 
 
+@pytest.mark.parametrize("directions", [-1, 0])
+def test_nothing_to_check_against_is_refused(directions: int) -> None:
+    with pytest.raises(ValueError, match=f"at least 1 where there is no reference to check against, got {directions}"):
+        check_vjp(jnp.sin, (A,), directions=directions)
+
+
+def test_complex_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"f's value must be real, got complex128\(3,\); return both parts"):
+        check_vjp(jnp.fft.fft, (jnp.ones(3),))
+    with pytest.raises(ValueError, match=r"args must be real, got complex128\(3,\); give real and imaginary parts"):
+        check_vjp(lambda x, z: x * z.real, (jnp.ones(3), jnp.ones(3) * 1j))
+    check_vjp(lambda re, im: (jnp.fft.fft(re + 1j * im).real, jnp.abs(re + 1j * im)), (jnp.ones(3), jnp.arange(3.0)))
+
+
 @pytest.mark.parametrize("around", ["vmap", ("jit", "pmap")])
 def test_around_names_transformations(around: Any) -> None:
     with pytest.raises(ValueError, match="around must be a sequence of jit, vmap, scan, checkpoint, got"):

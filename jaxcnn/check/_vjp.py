@@ -52,8 +52,9 @@ def check_vjp(
         exact: args are whole numbers in float64, and f and the reference must agree to the last bit (a zero's sign
             aside): no rounding can excuse them. No differences then.
         dtypes: the dtypes to convert args' floating leaves to, each checked in turn; as they are where None.
-        around: transformations to check the rule inside of, with a second point beside args: any of "jit", "vmap",
-            "scan" and "checkpoint"; value and gradients, whatever the order.
+        around: transformations to check the rule inside of: any of "jit", "vmap", "scan" and "checkpoint"; value and
+            gradients, whatever the order, at args and at a second point, args with every array reversed (the same
+            point again where that changes nothing).
         tolerance: greatest error, in ulps of the greatest magnitude in the array, for a sum of one term; it grows with
             the square root of the number of terms that the reference's program sums.
         directions: how many random directions the differences are taken along; where None 4, or none if there is a
@@ -68,7 +69,8 @@ def check_vjp(
     Raises:
         AssertionError: a value or a gradient is off: which, at what index, both numbers, the error in ulps, and, at
             order 1 and in args' own dtype, the one element of the cotangent that shows it.
-        ValueError: an argument that is not as above, nothing to differentiate, nothing to check it against.
+        ValueError: an argument that is not as above, nothing to differentiate, nothing to check it against, complex
+            numbers.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -128,7 +130,10 @@ def comparisons(
         gradient of args[0] autodiff's 0.0 True
     """
     floats = floats_of(args)
-    _refuse_bad(floats, reference, order, exact, dtypes or (), around)
+    _refuse_complex(
+        "args", args, "give real and imaginary parts as arguments of their own, lambda re, im: f(re + 1j * im)"
+    )
+    _refuse_bad(floats, reference, order, exact, dtypes or (), around, directions)
     random = generator(jax.random.key(0) if key is None else key)
     for dtype in dtypes or (None,):
         own = args if dtype is None else with_floats(args, [jnp.asarray(leaf, dtype) for leaf in floats])
@@ -153,6 +158,7 @@ def _at_one_point(
     prefix: str,
 ) -> Iterator[Comparison]:
     value, pull = vjp(f, args)
+    _refuse_complex("f's value", value, "return both parts, lambda x: (f(x).real, f(x).imag)")
     cotangent = (whole_like if exact else normals_like)(random, value)
     if reference is not None:
         dtypes = [jnp.result_type(leaf) for leaf in floats_of(args)]
@@ -226,9 +232,13 @@ def _refuse_bad(
     exact: bool,
     dtypes: Sequence[DTypeLike],
     around: Sequence[str],
+    directions: int | None,
 ) -> None:
     if not floats:
         raise ValueError("check_vjp: args must hold at least one floating array, to differentiate in")
+    if directions is not None and directions < (0 if reference else 1):
+        least = "" if reference else " at least 1 where there is no reference to check against,"
+        raise ValueError(f"check_vjp: directions must be None or a number of directions,{least} got {directions}")
     if order < 1:
         raise ValueError(f"check_vjp: order must be at least 1, for gradients, got {order}")
     if isinstance(around, str) or not set(around) <= set(AROUND):
@@ -244,3 +254,10 @@ def _refuse_bad(
                 f"check_vjp: exact=True needs whole numbers in float64, got {fault}; "
                 "draw them with jaxcnn.check.integers(key, shape, 'float64')"
             )
+
+
+def _refuse_complex(what: str, tree: PyTree, way_out: str) -> None:
+    for leaf in jax.tree.leaves(tree):
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+            given = f"{jnp.result_type(leaf)}{jnp.shape(leaf)}"
+            raise ValueError(f"check_vjp: {what} must be real, got {given}; {way_out}")

@@ -306,6 +306,25 @@ class TestKernelGradientAlgorithms:
         found = jax.jit(partial(kernel_gradient, form))(x, dy)
         assert_equal_trees(found, brute_kernel_gradient(x, dy, kernel_shape, groups))
 
+    @pytest.mark.parametrize("mapped", [(0, 0), (0, None), (None, 0)], ids=["both", "x", "dy"])
+    @pytest.mark.parametrize("examples", [0, 1, 2, 4, 5])
+    def test_examples_that_chunks_of_two_divide_or_do_not(
+        self,
+        kernel_gradient: KernelGradient,
+        monkeypatch: pytest.MonkeyPatch,
+        examples: int,
+        mapped: tuple[int | None, int | None],
+    ) -> None:
+        x_shape, dy_shape, kernel_shape = (3, 6, 4), (3, 4, 4), (3, 4, 4)
+        x = integers(x_shape if mapped[0] is None else (examples, *x_shape))
+        dy = integers(dy_shape if mapped[1] is None else (examples, *dy_shape), seed=1)
+        form = form_of(jnp.zeros(x_shape), jnp.zeros(dy_shape), kernel_shape)
+        monkeypatch.setattr(_im2col, "CHUNK_BYTES", 2 * 3 * 8 * 3 * 4 * 4)
+        found = jax.jit(jax.vmap(partial(kernel_gradient, form), in_axes=mapped, axis_size=examples))(x, dy)
+        xs, dys = np.broadcast_to(x, (examples, *x_shape)), np.broadcast_to(dy, (examples, *dy_shape))
+        apart = [brute_kernel_gradient(*both, kernel_shape, 1) for both in zip(xs, dys, strict=True)]
+        assert_equal_trees(found, np.reshape(apart, (examples, *kernel_shape)))
+
     def test_a_chunk_is_never_less_than_an_image(
         self, kernel_gradient: KernelGradient, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -7,18 +7,24 @@ size of x and costs more to write than the product costs to compute. In groups t
 done tap by tap, each tap's rows of dk at once; where a group is a single channel in and out (depthwise), a row is one
 sum.
 
+Under `jax.vmap` an example's products have factors of their own, and the examples are cut into chunks as images are.
+
 Measured on 2 cores, f32, against lax's own kernel gradient: 3x3, 64 to 64 channels, 64x32x32: 85 ms against 217; 4
 groups of 16 channels, 8x28x28: 5 against 282; depthwise, 64 channels, 32x32x32: 12 against 79; inside a loop lax's own
-falls to a naive path, tens of times slower, and these products do not.
+falls to a naive path, tens of times slower, and these products do not. Under vmap, 64 examples of 5x5, 16 to 16
+channels, 28x28: 39 ms, uncut 92, lax's own 73.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from math import prod
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_batching import custom_vmap
 
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
@@ -29,11 +35,17 @@ CHUNK_BYTES = 2**21
 
 def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     """dk[u, c', c] = sum_(n, i) dy[n, i, c] x_pad[n, i s + u d, c'] [R 5], as T(x)^T mat(dy) [R 9]."""
-    x, dy = x.astype(form.dtypes.of_gradients), dy.astype(form.dtypes.of_gradients)
+    of_one_example = custom_vmap(partial(_by_chunks_of_images, form))
+    of_one_example.def_vmap(partial(_by_chunks_of_examples, form))
+    dtype = form.dtypes.of_gradients
+    return of_one_example(x.astype(dtype), dy.astype(dtype)).astype(form.dtypes.kernel)
+
+
+def _by_chunks_of_images(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
     product = _product if form.groups == 1 else _product_by_tap
     batch, chunk = x.shape[0], _images_a_chunk(form, x)
     if not isinstance(batch, int) or batch <= chunk:  # a symbolic batch (jax.export) cannot be cut
-        return product(form, x, dy).astype(form.dtypes.kernel)
+        return product(form, x, dy)
 
     def add_chunk(i: jax.Array, dk: jax.Array) -> jax.Array:
         part = [lax.dynamic_slice_in_dim(array, i * chunk, chunk) for array in (x, dy)]
@@ -44,7 +56,19 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     dk = lax.fori_loop(1, whole, add_chunk, product(form, x[:chunk], dy[:chunk]))
     if batch % chunk:
         dk = dk + product(form, x[whole * chunk :], dy[whole * chunk :])
-    return dk.astype(form.dtypes.kernel)
+    return dk
+
+
+def _by_chunks_of_examples(
+    form: Form, examples: int, mapped: Sequence[bool], x: jax.Array, dy: jax.Array
+) -> tuple[jax.Array, bool]:
+    """One dk an example. Where one factor is the same for all, so are its patches, or one product does for all."""
+    of_one_example = partial(_by_chunks_of_images, form)
+    chunk = max(1, _images_a_chunk(form, x) // max(1, x.shape[1 if mapped[0] else 0]))
+    if examples <= chunk or not all(mapped):
+        axes = [0 if maps else None for maps in mapped]
+        return jax.vmap(of_one_example, in_axes=axes, axis_size=examples)(x, dy), True
+    return lax.map(lambda pair: of_one_example(*pair), (x, dy), batch_size=chunk), True
 
 
 def _images_a_chunk(form: Form, x: jax.Array) -> int:
