@@ -1,6 +1,7 @@
 """Settings of every test: float64 at hand, products in full precision, and jaxcnn's annotations checked as it runs.
 
-The type checker answers before an op's own `ValueError` can; `JAXCNN_NO_TYPECHECK=1` leaves it out.
+The type checker answers before an op's own `ValueError` can; `JAXCNN_NO_TYPECHECK=1` leaves it out. `jaxcnn.check` has
+no shapes to annotate, and answers for itself.
 """
 
 import os
@@ -11,7 +12,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 if os.environ.get("JAXCNN_NO_TYPECHECK") != "1":
-    install_import_hook([f"jaxcnn.{part}" for part in ("ops", "nets", "check", "cost", "train")], "beartype.beartype")
+    install_import_hook([f"jaxcnn.{part}" for part in ("ops", "nets", "cost", "train")], "beartype.beartype")
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 8)  # for the tests of sharding; unlike XLA_FLAGS, no subprocess inherits it

@@ -375,7 +375,7 @@ def wrong_under_a_batch(a: jax.Array, b: jax.Array, dy: jax.Array) -> tuple[jax.
 def test_what_is_wrong_inside_a_transformation_alone_is_found_there() -> None:
     wrong = with_rule(wrong_under_a_batch, jnp.matmul)
     check_vjp(wrong, (A, B), reference=jnp.matmul, around=("jit", "scan", "checkpoint"))
-    with pytest.raises(AssertionError, match=r"value and gradient in vmap\[1\]\[0\] is off at index"):
+    with pytest.raises(AssertionError, match=r"value and gradient in vmap\[2\]\[0\] is off at index"):
         check_vjp(wrong, (A, B), reference=jnp.matmul, around=("vmap",))
 
 
@@ -438,20 +438,27 @@ def test_comparisons_are_all_there() -> None:
     found = list(comparisons(with_rule(right), (A, B), reference=product, order=2, around=("jit",), directions=2))
     assert [c.what for c in found] == [
         "value",
+        "value under jax.vjp",
         "gradient of args[0]",
         "gradient of args[1]",
+        "gradient of the opposite cotangent in args[0]",
+        "gradient of the opposite cotangent in args[1]",
         "gradient along random direction 0",
         "gradient along random direction 1",
-        "gradient's value[0]",
-        "gradient's value[1]",
+        "gradient's value under jax.vjp[0]",
+        "gradient's value under jax.vjp[1]",
         "gradient's gradient of args[0][0]",
         "gradient's gradient of args[0][1]",
         "gradient's gradient of args[1]",
+        "gradient's gradient of the opposite cotangent in args[0][0]",
+        "gradient's gradient of the opposite cotangent in args[0][1]",
+        "gradient's gradient of the opposite cotangent in args[1]",
         "gradient's gradient along random direction 0",
         "gradient's gradient along random direction 1",
-        "value and gradient in jit[0]",
-        "value and gradient in jit[1][0]",
-        "value and gradient in jit[1][1]",
+        "value alone, value and gradient in jit[0]",
+        "value alone, value and gradient in jit[1]",
+        "value alone, value and gradient in jit[2][0]",
+        "value alone, value and gradient in jit[2][1]",
     ]
     assert all(c.passed and c.error <= c.allowed for c in found)
 
@@ -539,3 +546,150 @@ def test_only_what_can_be_pasted_is_offered_to_reproduce() -> None:
     with pytest.raises(AssertionError) as raised:
         check_vjp(held, (A, B), reference=product, order=2)
     assert "gradient's gradient" in str(raised.value) and "reproduce" not in str(raised.value)
+
+
+def ruled(f: Callable[..., Any], pull: Callable[..., tuple[Any, ...]]) -> Any:
+    """f with a rule that keeps its arguments: pull(*args, dy)."""
+    rule = jax.custom_vjp(f)
+    rule.defvjp(lambda *args: (f(*args), args), lambda args, dy: pull(*args, dy))
+    return rule
+
+
+def test_a_value_that_only_the_rules_forward_has_right() -> None:
+    """What runs where nothing is differentiated, as when predicting."""
+    f = jax.custom_vjp(lambda x: 5 * x * x)
+    f.defvjp(lambda x: (x * x, x), lambda x, dy: (2 * x * dy,))
+    with pytest.raises(AssertionError, match="^value is off"):
+        check_vjp(f, (A,), reference=lambda x: x * x)
+    shifted = jax.custom_vjp(lambda x: x * x + 1)
+    shifted.defvjp(lambda x: (x * x, x), lambda x, dy: (2 * x * dy,))
+    with pytest.raises(AssertionError, match="^value under jax.vjp is off"):
+        check_vjp(shifted, (A,))
+
+
+SMALL = {
+    "a mean in bfloat16": (lambda x: jnp.mean(x * x), lambda x, dy: (0 * x,), jnp.bfloat16),
+    "a factor of 1e-8 in float32": (lambda x: 1e-8 * x, lambda x, dy: (3e-8 * dy,), np.float32),
+    "a factor of 1e-12 in float64": (lambda x: 1e-12 * x, lambda x, dy: (3e-12 * dy,), np.float64),
+}
+
+
+@pytest.mark.parametrize(("f", "pull", "dtype"), SMALL.values(), ids=SMALL.keys())
+def test_small_gradients_are_held_to_their_own_size(f: Any, pull: Any, dtype: Any) -> None:
+    x = distinct(jax.random.key(0), (64,), dtype)
+    with pytest.raises(AssertionError, match=r"gradient of args\[0\] is off"):
+        check_vjp(ruled(f, pull), (x,), reference=f, directions=0)
+    check_vjp(f, (x,), reference=f, directions=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_infinite_gradient_never_passes(dtype: Any) -> None:
+    x = distinct(jax.random.key(0), (8,), dtype)
+    infinite = ruled(jnp.sin, lambda x, dy: ((jnp.cos(x) * dy).at[2].set(jnp.inf),))
+    with pytest.raises(AssertionError, match="along random direction"):
+        check_vjp(infinite, (x,))
+
+
+def test_an_infinite_value_excuses_nothing_and_one_that_stays_hides_nothing() -> None:
+    with pytest.raises(AssertionError, match="along random direction"):
+        check_vjp(ruled(lambda x: 1 / jnp.abs(x), lambda x, dy: (7 * dy,)), (jnp.arange(3.0),))
+
+    def masked(x: jax.Array) -> jax.Array:
+        return jnp.where(jnp.arange(8) < 3, x, -jnp.inf)
+
+    x = distinct(jax.random.key(0), (8,))
+    check_vjp(masked, (x,))
+    with pytest.raises(AssertionError, match="along random direction"):
+        check_vjp(ruled(masked, lambda x, dy: (jnp.where(jnp.arange(8) < 3, 2 * dy, 0),)), (x,))
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e8])
+def test_differences_step_as_far_as_the_arguments_are_large(size: float) -> None:
+    x = size * (3 + distinct(jax.random.key(0), (6,)))
+    check_vjp(jnp.log, (x,))
+    with pytest.raises(AssertionError, match="along random direction"):
+        check_vjp(ruled(jnp.log, lambda x, dy: (1.01 * dy / x,)), (x,))
+
+
+@pytest.mark.parametrize("spoil", [lambda dy: jnp.abs(dy), lambda dy: jnp.clip(dy, -1, 1)], ids=["abs", "clip"])
+def test_a_rule_that_is_not_linear_in_a_scalars_cotangent(spoil: Any) -> None:
+    x = jnp.asarray(A, np.float32)
+    with pytest.raises(AssertionError, match="gradient of the opposite cotangent"):
+        check_vjp(
+            ruled(lambda x: jnp.vdot(x, x), lambda x, dy: (2 * x * spoil(dy),)),
+            (x,),
+            reference=lambda x: x.ravel() @ x.ravel(),
+        )
+
+
+def test_whole_numbers_beside_floats_must_be_equal() -> None:
+    x = distinct(jax.random.key(0), (40,), "float32") * 1e7
+    check_vjp(lambda x: (x, jnp.argmin(x)), (x,), reference=lambda x: (x, jnp.argmin(x)), around=("jit", "vmap"))
+    with pytest.raises(AssertionError, match=r"value\[1\] is off"):
+        check_vjp(lambda x: (x, jnp.argmin(x)), (x,), reference=lambda x: (x, jnp.argmin(x) + 1))
+
+
+def test_long_sums_in_another_order_are_no_error() -> None:
+    x = jnp.linspace(0.1, 1.3, 1000, dtype=np.float32)
+
+    def running(x: jax.Array) -> jax.Array:
+        return lax.scan(lambda total, x: (total + x, total + x), jnp.zeros((), x.dtype), x)[1]
+
+    check_vjp(running, (x,), reference=jnp.cumsum)
+    same = jnp.zeros(1000, int)
+    check_vjp(jnp.sum, (x,), reference=lambda x: jax.ops.segment_sum(x, same, 1000)[0])
+
+
+def test_what_is_no_array_stays_static_inside_transformations() -> None:
+    def f(x: jax.Array, rows: int, how: str) -> jax.Array:
+        return x.reshape(rows, -1).sum(1) if how == "rows" else x
+
+    check_vjp(
+        f, (A, 2, "rows"), reference=lambda x, rows, how: x.reshape(rows, -1).sum(1), around=("jit", "checkpoint")
+    )
+
+
+def test_an_empty_value_is_reported_not_stumbled_over() -> None:
+    with pytest.raises(AssertionError, match=r"gradient of args\[0\] is off"):
+        check_vjp(ruled(lambda x: x[:0], lambda x, dy: (jnp.ones_like(x),)), (A,), reference=lambda x: x[:0])
+
+
+def test_f_that_refuses_float64_is_named() -> None:
+    held = jnp.ones((3,), np.float32)
+    with pytest.raises(ValueError, match="differences are taken in float64, which f refuses"):
+        check_vjp(lambda x: lax.add(x, held), (jnp.ones(3, np.float32),))
+
+
+BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "args that are no tuple": (A, {}, "args must be a tuple of f's arguments, as in .*got Array"),
+    "an order in words": ((A,), {"order": "2"}, "order must be at least 1, .* got '2'"),
+    "half an order": ((A,), {"order": 1.5}, "order must be at least 1, .* got 1.5"),
+    "no tolerance": ((A,), {"tolerance": -1}, "tolerance must be a positive number of ulps, got -1"),
+    "a tolerance of NaN": ((A,), {"tolerance": np.nan}, "tolerance must be a positive number of ulps, got nan"),
+    "any tolerance": ((A,), {"tolerance": np.inf}, "tolerance must be a positive number of ulps, got inf"),
+    "half a direction": ((A,), {"directions": 1.5}, "directions must be None or a number .* got 1.5"),
+    "a number for a key": ((A,), {"key": 3}, "key must be one random key, as of .* got int of shape"),
+    "two keys": ((A,), {"key": jax.random.split(jax.random.key(0))}, "key must be one random key"),
+    "a dtype for a sequence": ((A,), {"dtypes": "float32"}, "dtypes must be None or a sequence of .* got 'float32'"),
+    "whole numbers": ((A,), {"dtypes": ["int32"]}, "dtypes must be None or a sequence of floating .* got 'int32'"),
+    "too few bits": (
+        (A,),
+        {"dtypes": ["float8_e4m3fn"]},
+        "dtypes must be .* from bfloat16's precision up, got 'float8",
+    ),
+    "no such dtype": ((A,), {"dtypes": ["floot"]}, "dtypes must be None or .* got 'floot'"),
+    "no transformations": ((A,), {"around": None}, "around must be a sequence of jit, vmap, .* got None"),
+    "a number for a function": ((A,), {"reference": 5}, "f and reference must be functions, got .* and 5"),
+}
+
+
+@pytest.mark.parametrize(("args", "options", "says"), BAD.values(), ids=BAD.keys())
+def test_bad_arguments_are_one_line(args: Any, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=f"^check_vjp: {says}") as raised:
+        check_vjp(jnp.sin, args, **options)
+    assert "\n" not in str(raised.value)
+
+
+def test_nothing_to_differentiate_in_the_value_is_refused() -> None:
+    with pytest.raises(ValueError, match="f's value holds no floating array"):
+        check_vjp(jnp.argmax, (A,))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -103,6 +107,29 @@ def test_what_there_is_not_is_one_line(
 ) -> None:
     code, out, err = check(monkeypatch, capsys, *options)
     assert (code, out) == (2, "") and complaint in err and len(err.splitlines()) == 1
+
+
+def run(*options: str, stdout: int = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process and an environment of its own."""
+    command = [sys.executable, "-m", "jaxcnn.cli", "check", "--op", "relu", *options]
+    where = {"PYTHONPATH": str(Path(__file__).parents[1]), "JAX_PLATFORMS": "cpu", **environment}
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=os.environ | where)
+
+
+def test_a_terminal_without_unicode_and_a_device_that_is_not_there() -> None:
+    plain = run(PYTHONIOENCODING="ascii")
+    assert plain.returncode == 0 and "yes" in plain.stdout, plain.stderr
+    missing = run(JAX_PLATFORMS="nowhere")
+    assert missing.returncode == 2
+    assert missing.stderr.startswith("jaxcnn: jax finds no device with JAX_PLATFORMS='nowhere'")
+    assert len(missing.stderr.splitlines()) == 1
+
+
+def test_a_reader_that_leaves_is_no_wrong_gradient() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert run("--json", stdout=writer).returncode == -signal.SIGPIPE
+    os.close(writer)
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -16,8 +16,13 @@ Transformed = Callable[[Points, PyTree], Any]
 
 
 def at_points(f: Function, args: tuple[PyTree, ...]) -> Callable[[Points, PyTree], Any]:
-    """f's value and gradient in args' floating leaves, given one point and one cotangent."""
-    return lambda floats, cotangent: value_and_gradient(f, with_floats(args, floats), cotangent)
+    """f's value alone, and its value and gradient in args' floating leaves, given one point and one cotangent."""
+
+    def at(floats: Points, cotangent: PyTree) -> Any:
+        own = with_floats(args, floats)
+        return f(*own), *value_and_gradient(f, own, cotangent)
+
+    return at
 
 
 def stacked_points(args: tuple[PyTree, ...]) -> Points:
@@ -33,7 +38,7 @@ def one_by_one(f: Function, args: tuple[PyTree, ...], points: Points, cotangents
 
 
 def _jit(f: Function, args: tuple[PyTree, ...]) -> Transformed:
-    return lambda points, cotangents: one_by_one(jax.jit(f), args, points, cotangents)
+    return lambda points, cotangents: one_by_one(_transformed(jax.jit, f, args), args, points, cotangents)
 
 
 def _vmap(f: Function, args: tuple[PyTree, ...]) -> Transformed:
@@ -50,7 +55,13 @@ def _scan(f: Function, args: tuple[PyTree, ...]) -> Transformed:
 
 
 def _checkpoint(f: Function, args: tuple[PyTree, ...]) -> Transformed:
-    return lambda points, cotangents: one_by_one(jax.checkpoint(f), args, points, cotangents)
+    return lambda points, cotangents: one_by_one(_transformed(jax.checkpoint, f, args), args, points, cotangents)
+
+
+def _transformed(transform: Callable[[Function], Function], f: Function, args: tuple[PyTree, ...]) -> Function:
+    """f in a transformation of its floating leaves; the others stay what they are, static if they were."""
+    inside = transform(lambda floats: f(*with_floats(args, floats)))
+    return lambda *own: inside(floats_of(own))
 
 
 AROUND: dict[str, Callable[[Function, tuple[PyTree, ...]], Transformed]] = {

@@ -4,13 +4,15 @@ For a cotangent c, a direction v and phi(t) = <f(args + t v), c>,
 
     D(h) = (phi(h) - phi(-h)) / 2h = <gradient, v> + O(h^2),    (4 D(h/2) - D(h)) / 3 = <gradient, v> + O(h^4)    (C2)
 
-computed in float64 whatever the dtype of args. The rounding of f enters as eps/h of its values, so h = eps^(3/8) of
-the dtype that f's values come back in: shorter than the best for (C2), eps^(1/5), to keep off kinks. The difference is
-trusted to 256 eps^(5/8) of the values' and slopes' size: 4e-8 in float64.                                      (C3)
+computed in float64 whatever the dtype of args. In each of args' arrays v is as long as its numbers are large (standard
+normals times their root mean square), so that h is a share of them. The rounding of f enters as eps/h of its values, so
+h = eps^(3/8) of the dtype that f's values come back in: shorter than the best for (C2), eps^(1/5), to keep off kinks.
+The difference is trusted to 256 eps^(5/8) of the values' and slopes' size: 4e-8 in float64.                      (C3)
 
-Power. Let the rule's Jacobian be off by E, and let m directions be drawn, each with a cotangent of its own. One shows
-the difference c'E v; it stays below a trust t with probability at most that of |X Y| < t / |E| for two standard
-normals X and Y, which the worst case, E of rank one, attains: one element of the gradient wrong, or all in proportion.
+Power. Let the rule's Jacobian be off by E, where args' arrays have a root mean square of 1, and let m directions be
+drawn, each with a cotangent of its own. One shows the difference c'E v; it stays below a trust t with probability at
+most that of |X Y| < t / |E| for two standard normals X and Y, which the worst case, E of rank one, attains: one element
+of the gradient wrong, or all in proportion.
 
     |E|, in units of the trust (C3)     3       10      100     1000
     unseen in one direction             0.46    0.22    0.036   0.0051
@@ -48,6 +50,7 @@ def differences(
         noise = own_eps * allowed_ulps(tolerance, growth, [jnp.result_type(leaf) for leaf in floats_of((args, value))])
     for number in range(count):
         cotangent, direction = normals_like(random, value), normals_like(random, floats_of(args))
+        direction = [v * _size(leaf) for v, leaf in zip(direction, floats_of(args), strict=True)]
         found = pull(cotangent)
         claimed = _inner(floats_of(found), direction)
         slope, bend, trust = _slope(f, args, cotangent, direction)
@@ -62,15 +65,16 @@ def differences(
             slope,
             error / unit,
             allowed=limit / unit,
-            wrong=int(not error <= limit),
+            wrong=int(not (error <= limit and np.isfinite(claimed))),
             size=1,
             reproduce=(lambda: _AT_A_KINK) if 4 * bend > error else str,
         )
 
 
 _AT_A_KINK = (
-    "but the slopes on both sides of args differ by as much: they lie at a kink, a tie or a pole; draw them away from "
-    "it (jaxcnn.check.distinct), or check at it against a reference with the same convention alone (directions=0)"
+    "but the slopes on both sides of args differ by as much: they lie at a kink, a tie or a pole, or f rounds inside; "
+    "draw them away from it (jaxcnn.check.distinct), or check against a reference with the same convention alone "
+    "(directions=0)"
 )
 
 
@@ -83,19 +87,40 @@ def _slope(
     def values(step: float) -> list[np.ndarray]:
         with jax.enable_x64(True):
             moved = [jnp.asarray(leaf + step * v) for leaf, v in zip(floats, along, strict=True)]
-            return [np.asarray(leaf) for leaf in floats_of(f(*with_floats(args, moved)))]
+            try:
+                return [np.asarray(leaf) for leaf in floats_of(f(*with_floats(args, moved)))]
+            except TypeError as error:
+                reason = str(error).splitlines()[0]
+                raise ValueError(
+                    "check_vjp: differences are taken in float64, which f refuses, holding numbers of another dtype: "
+                    f"give a reference and directions=0, or make them follow the arguments' dtype ({reason})"
+                ) from error
 
     at_args = values(0.0)
     eps = coarsest_eps([leaf.dtype for leaf in at_args])
     step = eps**0.375
     middle = _wide(at_args)
     ends = {t: _wide(values(t)) for t in (step, -step, step / 2, -step / 2)}
+    for place, leaf in enumerate(middle):  # an infinity that stays has no slope
+        stays = np.isinf(leaf) & np.logical_and.reduce([end[place] == leaf for end in ends.values()])
+        for array in (leaf, *(end[place] for end in ends.values())):
+            array[stays] = 0
     whole = _slopes(ends[step], ends[-step], 2 * step)
     half = _slopes(ends[step / 2], ends[-step / 2], step)
     slope = [np.asarray((4 * a - b) / 3) for a, b in zip(half, whole, strict=True)]
     sides = zip(_slopes(ends[step], middle, step), _slopes(middle, ends[-step], step), strict=True)
     bend = _norm([right - left for right, left in sides])
-    return _inner(slope, weights), bend, _TRUST * eps**0.625 * max(_norm(slope), _norm(middle))
+    return (
+        _inner(slope, weights),
+        bend,
+        _TRUST * eps**0.625 * max(_norm(slope), _norm([leaf[np.isfinite(leaf)] for leaf in middle])),
+    )
+
+
+def _size(leaf: Any) -> Any:
+    """The root mean square of an array's numbers, in its dtype; 1 where they are zeros."""
+    mean = np.mean(np.square(np.asarray(leaf, np.float64))) if np.size(leaf) else 0.0
+    return jnp.asarray(np.sqrt(mean) if 0 < mean < np.inf else 1.0, jnp.result_type(leaf))
 
 
 def _slopes(up: list[np.ndarray], down: list[np.ndarray], distance: float) -> list[np.ndarray]:
@@ -103,7 +128,7 @@ def _slopes(up: list[np.ndarray], down: list[np.ndarray], distance: float) -> li
 
 
 def _wide(arrays: list[Any]) -> list[np.ndarray]:
-    return [np.asarray(array, np.float64) for array in arrays]
+    return [np.array(array, np.float64) for array in arrays]
 
 
 def _inner(left: list[Any], right: list[Any]) -> float:

@@ -71,17 +71,17 @@ def generator(key: jax.Array) -> np.random.Generator:
 
 
 def normals_like(random: np.random.Generator, tree: PyTree) -> PyTree:
-    """Standard normals of the shapes and dtypes of the floating leaves; the others as they are."""
+    """Standard normals of the shapes and dtypes of the floating leaves; None for the others."""
     return _drawn_like(tree, random.normal)
 
 
 def whole_like(random: np.random.Generator, tree: PyTree) -> PyTree:
-    """Whole numbers of magnitude 1 to 3, never zero, of the shapes and dtypes of the floating leaves."""
+    """Whole numbers of magnitude 1 to 3 of the shapes and dtypes of the floating leaves; None for the others."""
     return _drawn_like(tree, lambda size: random.integers(1, 4, size) * random.choice([-1.0, 1.0], size))
 
 
 def _drawn_like(tree: PyTree, draw: Callable[..., Any]) -> PyTree:
     def drawn(leaf: Any) -> Any:
-        return jnp.asarray(draw(size=jnp.shape(leaf)), jnp.result_type(leaf)) if is_float(leaf) else leaf
+        return jnp.asarray(draw(size=jnp.shape(leaf)), jnp.result_type(leaf)) if is_float(leaf) else None
 
     return jax.tree.map(drawn, tree)

@@ -13,8 +13,11 @@ PyTree = Any
 
 
 def is_float(leaf: Any) -> bool:
-    """Whether it can be differentiated in."""
-    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    """Whether it can be differentiated in; what is no array at all is held."""
+    try:
+        return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.floating))
+    except TypeError:
+        return False
 
 
 def floats_of(tree: PyTree) -> list[Any]:
@@ -29,11 +32,16 @@ def with_floats(tree: PyTree, floats: list[Any]) -> PyTree:
 
 
 def vjp(f: Function, args: tuple[PyTree, ...]) -> tuple[PyTree, Callable[[PyTree], tuple[PyTree, ...]]]:
-    """f's value, and its pull of a cotangent back to args: their structure, None for a leaf that is no float."""
-    value, pull = jax.vjp(lambda floats: f(*with_floats(args, floats)), floats_of(args))
+    """f's value, and its pull of a cotangent (of its floating leaves, None elsewhere) back to args likewise."""
+
+    def floats_and_all(floats: list[Any]) -> tuple[list[Any], PyTree]:
+        value = f(*with_floats(args, floats))
+        return floats_of(value), value
+
+    _, pull, value = jax.vjp(floats_and_all, floats_of(args), has_aux=True)
 
     def pull_to_args(cotangent: PyTree) -> tuple[PyTree, ...]:
-        gradients = iter(pull(cotangent)[0])
+        gradients = iter(pull(floats_of(cotangent))[0])
         return jax.tree.map(lambda leaf: next(gradients) if is_float(leaf) else None, args)
 
     return value, pull_to_args

@@ -44,6 +44,8 @@ def smallest_cotangent(
             0.0 if np.isnan(found) and np.isnan(expected) else float(np.nan_to_num(abs(found - expected), nan=np.inf))
         )
 
+    if not flat.size:
+        return ""
     kept = np.arange(flat.size)
     while kept.size > 1:
         halves = np.array_split(kept, 2)
@@ -53,7 +55,7 @@ def smallest_cotangent(
     one[kept] = 1
     found, expected = both(one)
     if found == expected:
-        return "the error needs more than one element of the cotangent: the rule is not linear in it"
+        return "no one element of the cotangent shows it: the rule is not linear in it, or the error is of rounding"
     leaf_number = int(np.searchsorted(np.cumsum(sizes), kept[0], side="right"))
     place = np.unravel_index(int(kept[0]) - sum(sizes[:leaf_number]), np.shape(leaves[leaf_number]))
     name = jax.tree_util.keystr(jax.tree_util.tree_leaves_with_path(cotangent)[leaf_number][0])

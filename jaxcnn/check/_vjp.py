@@ -10,10 +10,11 @@ checked like one.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Any
+from math import inf
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from jaxcnn.check._around import AROUND, one_by_one, stacked_points
-from jaxcnn.check._compare import Comparison, allowed_ulps, compare, rounding_growth
+from jaxcnn.check._compare import Comparison, allowed_ulps, compare, measured_rounding, rounding_growth
 from jaxcnn.check._differences import differences
 from jaxcnn.check._points import generator, normals_like, whole_like
 from jaxcnn.check._pull import Function, PyTree, floats_of, gradient, vjp, with_floats
@@ -127,137 +128,206 @@ def comparisons(
         >>> for c in comparisons(jnp.sin, (jnp.ones(2, "float32"),), reference=jnp.sin):
         ...     print(c.what, c.whose, c.error, c.passed)
         value the reference's 0.0 True
+        value under jax.vjp the reference's 0.0 True
         gradient of args[0] autodiff's 0.0 True
+        gradient of the opposite cotangent in args[0] autodiff's 0.0 True
     """
+    _refuse_bad(f, args, reference, order, exact, dtypes, around, tolerance, directions, key)
     floats = floats_of(args)
-    _refuse_complex(
-        "args", args, "give real and imaginary parts as arguments of their own, lambda re, im: f(re + 1j * im)"
-    )
-    _refuse_bad(floats, reference, order, exact, dtypes or (), around, directions)
     random = generator(jax.random.key(0) if key is None else key)
     for dtype in dtypes or (None,):
         own = args if dtype is None else with_floats(args, [jnp.asarray(leaf, dtype) for leaf in floats])
-        prefix = "" if dtype is None else f"{jnp.dtype(dtype).name} "
         is_wide = all(jnp.result_type(leaf) == np.float64 for leaf in floats_of(own))
         count = 0 if exact else directions if directions is not None else 4 if is_wide or reference is None else 0
+        how = _How(exact, tolerance, count, random, "" if dtype is None else f"{jnp.dtype(dtype).name} ")
         with jax.default_matmul_precision("highest"):
-            yield from _at_one_point(f, own, reference, order, exact, tolerance, count, random, prefix)
+            yield from _at_one_point(f, own, reference, order, how)
             for name in around:
-                yield from _around(name, f, own, reference, exact, tolerance, random, prefix)
+                yield from _around(name, f, own, reference, how)
+
+
+class _How(NamedTuple):
+    """What the parts of a check share."""
+
+    exact: bool
+    tolerance: float
+    directions: int
+    random: np.random.Generator
+    prefix: str
+    is_higher: bool = False
+
+    def draw(self, tree: PyTree) -> PyTree:
+        """A cotangent for a value."""
+        return (whole_like if self.exact else normals_like)(self.random, tree)
+
+    def allowed(self, growth: float, dtypes: list[Any]) -> float:
+        """(C1), or nothing in exact mode."""
+        return 0.0 if self.exact else allowed_ulps(self.tolerance, growth, dtypes)
 
 
 def _at_one_point(
-    f: Function,
-    args: tuple[PyTree, ...],
-    reference: Function | None,
-    order: int,
-    exact: bool,
-    tolerance: float,
-    directions: int,
-    random: np.random.Generator,
-    prefix: str,
+    f: Function, args: tuple[PyTree, ...], reference: Function | None, order: int, how: _How
 ) -> Iterator[Comparison]:
     value, pull = vjp(f, args)
-    _refuse_complex("f's value", value, "return both parts, lambda x: (f(x).real, f(x).imag)")
-    cotangent = (whole_like if exact else normals_like)(random, value)
+    _refuse_undifferentiable(value)
+    yield from _values(f, args, value, reference, how)
+    cotangent = how.draw(value)
     if reference is not None:
-        dtypes = [jnp.result_type(leaf) for leaf in floats_of(args)]
-        expected, plain_pull = vjp(reference, args)
-        growth = rounding_growth(reference, *args)
-        allowed = 0.0 if exact else allowed_ulps(tolerance, growth, dtypes)
-        yield from compare(
-            prefix + "value", value, expected, "the reference's", allowed=allowed, dtypes=dtypes, made_from=args
-        )
-        growth = rounding_growth(partial(gradient, reference), args, cotangent)
-        allowed = 0.0 if exact else allowed_ulps(tolerance, growth, dtypes)
-        yield from compare(
-            prefix + "gradient of args",
-            pull(cotangent),
-            plain_pull(cotangent),
-            "autodiff's",
-            allowed=allowed,
-            dtypes=dtypes,
-            made_from=cotangent,
-            reproduce=partial(smallest_cotangent, f, reference, args, cotangent) if not prefix else lambda *_: "",
-        )
-    yield from differences(f, args, directions, random, tolerance, prefix)
+        yield from _gradients(f, args, pull, cotangent, reference, how)
+    yield from differences(f, args, how.directions, how.random, how.tolerance, how.prefix)
     if order > 1:
         next_reference = None if reference is None else partial(gradient, reference)
-        yield from _at_one_point(
-            partial(gradient, f),
-            (args, cotangent),
-            next_reference,
-            order - 1,
-            exact,
-            tolerance,
-            directions,
-            random,
-            prefix + "gradient's ",
+        next_how = how._replace(prefix=how.prefix + "gradient's ", is_higher=True)
+        yield from _at_one_point(partial(gradient, f), (args, cotangent), next_reference, order - 1, next_how)
+
+
+def _values(
+    f: Function, args: tuple[PyTree, ...], value: PyTree, reference: Function | None, how: _How
+) -> Iterator[Comparison]:
+    """What f gives under `jax.vjp`, and, to first order, alone, where no rule's forward runs."""
+    plain = f if reference is None else reference
+    dtypes = [jnp.result_type(leaf) for leaf in floats_of(args)]
+    held_to = partial(
+        compare,
+        expected=plain(*args),
+        allowed=how.allowed(rounding_growth(plain, *args), dtypes),
+        dtypes=dtypes,
+        made_from=args,
+        rounding=partial(_rounding, f, plain, args),
+    )
+    whose = "the value alone," if reference is None else "the reference's"
+    if reference is not None and not how.is_higher:
+        yield from held_to(f"{how.prefix}value", f(*args), whose=whose)
+    yield from held_to(f"{how.prefix}value under jax.vjp", value, whose=whose)
+
+
+def _gradients(
+    f: Function, args: tuple[PyTree, ...], pull: Function, cotangent: PyTree, reference: Function, how: _How
+) -> Iterator[Comparison]:
+    """Along a cotangent, and along another of the opposite sign and of magnitude 3, where clipping would show."""
+    _, plain_pull = vjp(reference, args)
+    opposite = jax.tree.map(lambda c: -2 * c if how.exact else -3 * c / jnp.max(jnp.abs(c), initial=0), cotangent)
+    dtypes = [jnp.result_type(leaf) for leaf in floats_of(args)]
+    growth = rounding_growth(partial(gradient, reference), args, cotangent)
+    for along, name in ((cotangent, "gradient of args"), (opposite, "gradient of the opposite cotangent in args")):
+        yield from compare(
+            how.prefix + name,
+            pull(along),
+            plain_pull(along),
+            "autodiff's",
+            allowed=how.allowed(growth, dtypes),
+            dtypes=dtypes,
+            made_from=along,
+            rounding=partial(_rounding, partial(gradient, f), partial(gradient, reference), (args, along)),
+            reproduce=partial(smallest_cotangent, f, reference, args, along) if not how.prefix else lambda *_: "",
         )
 
 
 def _around(
-    name: str,
-    f: Function,
-    args: tuple[PyTree, ...],
-    reference: Function | None,
-    exact: bool,
-    tolerance: float,
-    random: np.random.Generator,
-    prefix: str,
+    name: str, f: Function, args: tuple[PyTree, ...], reference: Function | None, how: _How
 ) -> Iterator[Comparison]:
     """Two points inside the transformation, against the reference at each alone, or f itself where there is none."""
     plain = f if reference is None else reference
     points = stacked_points(args)
     values = jax.eval_shape(lambda floats: f(*with_floats(args, floats)), floats_of(args))
-    drawn = [(whole_like if exact else normals_like)(random, values) for _ in range(2)]
+    drawn = [how.draw(values) for _ in range(2)]
     cotangents = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *drawn)
-    growth = rounding_growth(partial(gradient, plain), args, drawn[0])
     dtypes = [leaf.dtype for leaf in points]
     yield from compare(
-        f"{prefix}value and gradient in {name}",
+        f"{how.prefix}value alone, value and gradient in {name}",
         AROUND[name](f, args)(points, cotangents),
         one_by_one(plain, args, points, cotangents),
         "f's own" if reference is None else "autodiff's",
-        allowed=0.0 if exact else allowed_ulps(tolerance, growth, dtypes),
+        allowed=how.allowed(rounding_growth(partial(gradient, plain), args, drawn[0]), dtypes),
         dtypes=dtypes,
         made_from=(args, cotangents),
     )
 
 
+def _rounding(f: Function, reference: Function, args: tuple[PyTree, ...]) -> list[float]:
+    return [max(pair) for pair in zip(measured_rounding(f, args), measured_rounding(reference, args), strict=True)]
+
+
 def _refuse_bad(
-    floats: list[Any],
-    reference: Function | None,
-    order: int,
+    f: Any,
+    args: Any,
+    reference: Any,
+    order: Any,
     exact: bool,
-    dtypes: Sequence[DTypeLike],
-    around: Sequence[str],
-    directions: int | None,
+    dtypes: Any,
+    around: Any,
+    tolerance: Any,
+    directions: Any,
+    key: Any,
 ) -> None:
+    def refuse(message: str) -> NoReturn:
+        raise ValueError(f"check_vjp: {message}")
+
+    if not callable(f) or not (reference is None or callable(reference)):
+        refuse(f"f and reference must be functions, got {f!r} and {reference!r}")
+    if not isinstance(args, tuple):
+        refuse(f"args must be a tuple of f's arguments, as in (x,), got {type(args).__name__}")
+    _refuse_complex(
+        "args", args, "give real and imaginary parts as arguments of their own, lambda re, im: f(re + 1j * im)"
+    )
+    floats = floats_of(args)
     if not floats:
-        raise ValueError("check_vjp: args must hold at least one floating array, to differentiate in")
-    if directions is not None and directions < (0 if reference else 1):
+        refuse("args must hold at least one floating array, to differentiate in")
+    if not isinstance(order, int) or order < 1:
+        refuse(f"order must be at least 1, for gradients, got {order!r}")
+    if directions is not None and (not isinstance(directions, int) or directions < (0 if reference else 1)):
         least = "" if reference else " at least 1 where there is no reference to check against,"
-        raise ValueError(f"check_vjp: directions must be None or a number of directions,{least} got {directions}")
-    if order < 1:
-        raise ValueError(f"check_vjp: order must be at least 1, for gradients, got {order}")
-    if isinstance(around, str) or not set(around) <= set(AROUND):
-        raise ValueError(f"check_vjp: around must be a sequence of {', '.join(AROUND)}, got {around!r}")
-    if not jax.config.read("jax_enable_x64") and np.float64 in [jnp.dtype(dtype) for dtype in dtypes]:
-        raise ValueError("check_vjp: dtypes holds float64, which needs jax.config.update('jax_enable_x64', True) first")
+        refuse(f"directions must be None or a number of directions,{least} got {directions!r}")
+    if not isinstance(tolerance, int | float) or not 0 < tolerance < inf:
+        refuse(f"tolerance must be a positive number of ulps, got {tolerance!r}")
+    if not (isinstance(around, Sequence) and not isinstance(around, str) and all(name in [*AROUND] for name in around)):
+        refuse(f"around must be a sequence of {', '.join(AROUND)}, got {around!r}")
+    if key is not None and not _is_key(key):
+        refuse(
+            f"key must be one random key, as of jax.random.key(0), got {type(key).__name__} of shape {np.shape(key)}"
+        )
+    _refuse_dtypes(dtypes, refuse)
     if exact and reference is None:
-        raise ValueError("check_vjp: exact=True compares with a reference; give one")
+        refuse("exact=True compares with a reference; give one")
     for leaf in map(np.asarray, floats if exact else []):
         if leaf.dtype != np.float64 or not np.array_equal(leaf, np.round(leaf)):
             fault = f"{leaf.dtype}{leaf.shape}" + (" with fractions" if leaf.dtype == np.float64 else "")
-            raise ValueError(
-                f"check_vjp: exact=True needs whole numbers in float64, got {fault}; "
+            refuse(
+                f"exact=True needs whole numbers in float64, got {fault}; "
                 "draw them with jaxcnn.check.integers(key, shape, 'float64')"
             )
 
 
+def _refuse_dtypes(dtypes: Any, refuse: Callable[[str], NoReturn]) -> None:
+    expected = "dtypes must be None or a sequence of floating dtypes from bfloat16's precision up"
+    if dtypes is not None and (not isinstance(dtypes, Sequence) or isinstance(dtypes, str)):
+        refuse(f"{expected}, got {dtypes!r}")
+    for given in dtypes or ():
+        try:
+            dtype = jnp.dtype(given)
+        except TypeError:
+            refuse(f"{expected}, got {given!r}")
+        if not jnp.issubdtype(dtype, jnp.floating) or jnp.finfo(dtype).eps > jnp.finfo(jnp.bfloat16).eps:
+            refuse(f"{expected}, got {given!r}")
+        if dtype == np.float64 and not jax.config.read("jax_enable_x64"):
+            refuse("dtypes holds float64, which needs jax.config.update('jax_enable_x64', True) first")
+
+
+def _is_key(key: Any) -> bool:
+    if not isinstance(key, jax.Array):
+        return False
+    is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return key.shape == () if is_typed else key.dtype == np.uint32 and key.ndim == 1
+
+
+def _refuse_undifferentiable(value: PyTree) -> None:
+    _refuse_complex("f's value", value, "return both parts, lambda x: (f(x).real, f(x).imag)")
+    if not floats_of(value):
+        raise ValueError("check_vjp: f's value holds no floating array, so there is nothing to differentiate")
+
+
 def _refuse_complex(what: str, tree: PyTree, way_out: str) -> None:
     for leaf in jax.tree.leaves(tree):
-        if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+        if np.iscomplexobj(leaf):
             given = f"{jnp.result_type(leaf)}{jnp.shape(leaf)}"
             raise ValueError(f"check_vjp: {what} must be real, got {given}; {way_out}")

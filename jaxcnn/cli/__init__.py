@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli.check import check
 from jaxcnn.cli.explain import explain
@@ -38,8 +39,8 @@ def _print_version(wanted: bool) -> bool:
 
     from jaxcnn import __version__
 
-    devices = ", ".join(f"{device.platform}:{device.id} ({device.device_kind})" for device in jax.devices())
-    print(f"jaxcnn {__version__}\njax {jax.__version__}\ndevices {devices}")
+    found = ", ".join(f"{device.platform}:{device.id} ({device.device_kind})" for device in devices())
+    print(f"jaxcnn {__version__}\njax {jax.__version__}\ndevices {found}")
     raise typer.Exit
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ def check(
     net: Annotated[list[str] | None, typer.Option(help="Only this network; may be repeated.")] = None,
     dtype: Annotated[str, typer.Option(help=f"Of all arguments: {', '.join(_DTYPES)}.")] = "float64",
     order: Annotated[int, typer.Option(min=1, help="1 for gradients, 2 for their gradients too, ...")] = 2,
-    seed: Annotated[int, typer.Option(help="Of the arguments, cotangents and directions.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the arguments, cotangents and directions.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
 ) -> None:
     """Hold every op and network to autodiff, and in float64 to differences.
@@ -40,6 +42,9 @@ def check(
 
     from jaxcnn import __version__, examples
 
+    device = devices()[0].device_kind
+    if hasattr(signal, "SIGPIPE"):  # a reader that leaves, as `| head`, ends this; nothing is wrong with a gradient
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if dtype not in _DTYPES:
         raise Failure(f"--dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
     jax.config.update("jax_enable_x64", True)
@@ -53,7 +58,7 @@ def check(
             progress.update(task, description=name)
             rows.append(_row(name, example, dtype, order, seed))
             progress.advance(task)
-    versions = {"jaxcnn": __version__, "jax": jax.__version__, "device": jax.devices()[0].device_kind}
+    versions = {"jaxcnn": __version__, "jax": jax.__version__, "device": device}
     if as_json:
         print(json.dumps({"made_by": versions, "dtype": dtype, "order": order, "seed": seed, "rows": rows}, indent=2))
     else:
@@ -119,7 +124,7 @@ def _comparisons(example: Example, key: Any, dtype: str, order: int) -> Iterator
         elif "direction" in c.what:
             yield "differences", c
         else:
-            yield "value" if c.what == "value" else "gradients", c
+            yield "value" if c.what.startswith("value") else "gradients", c
     if example.has_kinks or example.is_exact:
         is_exact = example.is_exact and dtype == "float64"
         at = example.integers(key, dtype)
@@ -129,23 +134,25 @@ def _comparisons(example: Example, key: Any, dtype: str, order: int) -> Iterator
 
 def _print(rows: list[dict[str, Any]], caption: str) -> None:
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 160  # a file or a pipe has no edge to wrap at
+    # a file or a pipe has no edge to wrap at; what a narrow terminal wraps stays whole
+    console.width = max(console.width, 96) if console.is_terminal else 160
+    yes, no = ("✓", "✗") if "utf" in console.encoding else ("yes", "NO")
     table = Table(caption=caption, box=None, header_style="bold", pad_edge=False)
     table.add_column("op or net", no_wrap=True)
     for column in ("value", "grad", "diff", "2nd", "ties"):
         table.add_column(column, justify="center", no_wrap=True)
     table.add_column("error of allowed\nin ulps", justify="right", no_wrap=True)
-    table.add_column("where", overflow="fold")
+    if console.width >= 120:
+        table.add_column("where", overflow="fold")
     table.add_column("bytes kept by hand\n/ by autodiff", justify="right", no_wrap=True)
     for row in rows:
         error = "" if row["where"] is None else f"{row['largest_error_ulps']:.3g} of {row['allowed_ulps']:.3g}"
         kept = row["residual_bytes"]
         table.add_row(
             f"[{'green' if row['passed'] else 'red'}]{row['name']}[/]",
-            *(_mark(row[where]) for where in ("value", "gradients", "differences", "higher", "at ties")),
+            *(_mark(row[where], yes, no) for where in ("value", "gradients", "differences", "higher", "at ties")),
             error,
-            escape(row["where"] or ""),
+            *([escape(row["where"] or "")] if console.width >= 120 else []),
             f"{kept['by_hand']:,} / {kept['by_autodiff']:,}",
         )
     console.print(table)
@@ -154,5 +161,5 @@ def _print(rows: list[dict[str, Any]], caption: str) -> None:
             console.print(f"[red]{row['name']}[/]: {escape(problem)}", soft_wrap=True)
 
 
-def _mark(passed: list[bool]) -> str:
-    return "" if not passed else "[green]✓[/]" if all(passed) else "[red]✗[/]"
+def _mark(passed: list[bool], yes: str, no: str) -> str:
+    return "" if not passed else f"[green]{yes}[/]" if all(passed) else f"[red]{no}[/]"
