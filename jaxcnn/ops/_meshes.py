@@ -30,12 +30,17 @@ def varying_alike(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     )
 
 
-def replicated(f: Callable[..., jax.Array], *args: jax.Array) -> jax.Array:
-    """f(*args): under an explicit mesh XLA shards what is inside, and every device has the whole result."""
+def laid_out(f: Callable[..., jax.Array], *args: jax.Array, like: jax.Array | None = None) -> jax.Array:
+    """f(*args): under an explicit mesh XLA shards what is inside, and the result's batch lies as that of `like`.
+
+    Without `like` every device has the whole result.
+    """
     mesh = _mesh(args[0])
     if not mesh.explicit_axes:
         return f(*args)
-    return jax.sharding.auto_axes(f, axes=mesh.explicit_axes, out_sharding=NamedSharding(mesh, PartitionSpec()))(*args)
+    batch = () if like is None else jax.typeof(like).sharding.spec[:1]
+    sharding = NamedSharding(mesh, PartitionSpec(*batch))
+    return jax.sharding.auto_axes(f, axes=mesh.explicit_axes, out_sharding=sharding)(*args)
 
 
 def of_product(left: jax.Array, right: jax.Array, left_axes: Sequence[int], right_axes: Sequence[int]) -> Any:

@@ -1,8 +1,7 @@
-"""Convolution, its three maps and both algorithms of its kernel gradient."""
+"""Convolution and its three maps; its algorithms are in `test_conv_algorithms`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,14 +22,8 @@ from agreement import (
     value_and_gradients,
 )
 from hypothesis import strategies as st
-from jax import lax
 
 from jaxcnn import ops, reference
-from jaxcnn.ops._conv import _direct, _im2col
-from jaxcnn.ops._conv._form import Form
-from jaxcnn.ops._dtypes import Dtypes
-
-KernelGradient = Callable[[Form, jax.Array, jax.Array], jax.Array]
 
 
 def images(*rows: Any) -> jax.Array:
@@ -43,7 +36,7 @@ def taps(*rows: Any) -> jax.Array:
     return jnp.asarray(rows, jnp.float64)[..., None, None]
 
 
-GOLDEN = {
+GOLDEN: dict[str, tuple[Any, ...]] = {
     "1-D": (
         images(1, 2, 3, 4, 5),
         taps(1, 10),
@@ -230,136 +223,6 @@ def test_each_map_to_second_order(which: str) -> None:
     options = {"stride": 2, "padding": ((1, 0), (0, 2)), "dilation": (1, 2), "groups": 2}
     args = integers((2, 5, 6, 4)), integers((2, 3, 2, 2), seed=1), integers((2, 3, 2, 2), seed=2)
     assert_agree(MAPS[which](ops, options), MAPS[which](reference, options), *args)
-
-
-def form_of(
-    x: jax.Array,
-    dy: jax.Array,
-    kernel_shape: tuple[int, ...],
-    *,
-    kernel_dtype: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Form:
-    return Form.of(
-        "kernel_gradient",
-        x.shape,
-        kernel_shape,
-        Dtypes(x.dtype, jnp.dtype(kernel_dtype or x.dtype), dy.dtype),
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        precision=None,
-    )
-
-
-@pytest.fixture(params=[_im2col, _direct], ids=["im2col", "direct"])
-def kernel_gradient(request: pytest.FixtureRequest) -> KernelGradient:
-    return request.param.kernel_gradient
-
-
-class TestKernelGradientAlgorithms:
-    """What the rule runs on a CPU and what it runs elsewhere, to the same tests."""
-
-    @pytest.mark.parametrize(("x", "kernel", "options", "y", "dy", "dx", "dk"), GOLDEN.values(), ids=GOLDEN.keys())
-    def test_integers_by_hand(
-        self,
-        kernel_gradient: KernelGradient,
-        x: jax.Array,
-        kernel: jax.Array,
-        options: dict[str, Any],
-        y: jax.Array,
-        dy: jax.Array,
-        dx: jax.Array,
-        dk: jax.Array,
-    ) -> None:
-        form = form_of(x, dy, kernel.shape, **options)
-        assert_equal_trees(jax.jit(partial(kernel_gradient, form))(x, dy), dk)
-
-    @drawn(max_examples=6)
-    @hypothesis.given(convolutions())
-    def test_any_geometry(
-        self,
-        kernel_gradient: KernelGradient,
-        drawn: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], dict[str, Any]],
-    ) -> None:
-        x_shape, kernel_shape, y_shape, options = drawn
-        x, dy = integers(x_shape), integers(y_shape, seed=1)
-        form = form_of(x, dy, kernel_shape, **options)
-        found = jax.jit(partial(kernel_gradient, form))(x, dy)
-        expected = jax.jit(partial(reference.kernel_gradient, kernel_shape=kernel_shape, **options))(x, dy)
-        assert_equal_trees(found, expected)
-
-    @pytest.mark.parametrize("groups", [1, 2, 4], ids=["one group", "two groups", "depthwise"])
-    @pytest.mark.parametrize("batch", [0, 1, 2, 4, 5])
-    def test_batches_that_chunks_of_two_divide_or_do_not(
-        self, kernel_gradient: KernelGradient, monkeypatch: pytest.MonkeyPatch, batch: int, groups: int
-    ) -> None:
-        x, dy = integers((batch, 6, 4)), integers((batch, 4, 4), seed=1)
-        kernel_shape = (3, 4 // groups, 4)
-        form = form_of(x, dy, kernel_shape, groups=groups)
-        monkeypatch.setattr(_im2col, "CHUNK_BYTES", 2 * x.dtype.itemsize * 3 * 4 * 4)
-        assert _im2col._images_a_chunk(form, x) == 2
-        found = jax.jit(partial(kernel_gradient, form))(x, dy)
-        assert_equal_trees(found, brute_kernel_gradient(x, dy, kernel_shape, groups))
-
-    @pytest.mark.parametrize("mapped", [(0, 0), (0, None), (None, 0)], ids=["both", "x", "dy"])
-    @pytest.mark.parametrize("examples", [0, 1, 2, 4, 5])
-    def test_examples_that_chunks_of_two_divide_or_do_not(
-        self,
-        kernel_gradient: KernelGradient,
-        monkeypatch: pytest.MonkeyPatch,
-        examples: int,
-        mapped: tuple[int | None, int | None],
-    ) -> None:
-        x_shape, dy_shape, kernel_shape = (3, 6, 4), (3, 4, 4), (3, 4, 4)
-        x = integers(x_shape if mapped[0] is None else (examples, *x_shape))
-        dy = integers(dy_shape if mapped[1] is None else (examples, *dy_shape), seed=1)
-        form = form_of(jnp.zeros(x_shape), jnp.zeros(dy_shape), kernel_shape)
-        monkeypatch.setattr(_im2col, "CHUNK_BYTES", 2 * 3 * 8 * 3 * 4 * 4)
-        found = jax.jit(jax.vmap(partial(kernel_gradient, form), in_axes=mapped, axis_size=examples))(x, dy)
-        xs, dys = np.broadcast_to(x, (examples, *x_shape)), np.broadcast_to(dy, (examples, *dy_shape))
-        apart = [brute_kernel_gradient(*both, kernel_shape, 1) for both in zip(xs, dys, strict=True)]
-        assert_equal_trees(found, np.reshape(apart, (examples, *kernel_shape)))
-
-    def test_a_chunk_is_never_less_than_an_image(
-        self, kernel_gradient: KernelGradient, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(_im2col, "CHUNK_BYTES", 1)
-        x, dy = integers((3, 6, 4)), integers((3, 4, 2), seed=1)
-        found = jax.jit(partial(kernel_gradient, form_of(x, dy, (3, 4, 2))))(x, dy)
-        assert_equal_trees(found, brute_kernel_gradient(x, dy, (3, 4, 2), 1))
-
-    def test_in_a_scan_as_outside(
-        self, optimized: None, kernel_gradient: KernelGradient, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(_im2col, "CHUNK_BYTES", 2 * 8 * 3 * 4 * 4)
-        x, dy = integers((2, 5, 6, 4)), integers((2, 5, 4, 2), seed=1)
-        one = partial(kernel_gradient, form_of(x[0], dy[0], (3, 4, 2)))
-        _, scanned = jax.jit(lambda x, dy: lax.scan(lambda carry, both: (carry, one(*both)), 0, (x, dy)))(x, dy)
-        apart = jnp.stack([brute_kernel_gradient(*both, (3, 4, 2), 1) for both in zip(x, dy, strict=True)])
-        assert_equal_trees(scanned, apart)
-
-    def test_float32_kernel_gradient_of_bfloat16_images_is_never_rounded_to_bfloat16(
-        self, kernel_gradient: KernelGradient
-    ) -> None:
-        x, dy = normals((4, 6, 4), jnp.bfloat16), normals((4, 4, 2), jnp.bfloat16, seed=1)
-        form = form_of(x, dy, (3, 4, 2), kernel_dtype=jnp.float32)
-        found = jax.jit(partial(kernel_gradient, form))(x, dy)
-        assert_not_rounded_to_bfloat16(found)
-        exact = brute_kernel_gradient(x.astype(float), dy.astype(float), (3, 4, 2), 1)
-        assert_equal_trees(found, exact.astype(np.float32), roundings=8)
-
-    def test_a_large_one_against_lax(self, optimized: None, kernel_gradient: KernelGradient) -> None:
-        x, dy = normals((64, 32, 32, 16), np.float32), normals((64, 32, 32, 32), np.float32, seed=1)
-        form = form_of(x, dy, (3, 3, 16, 32), padding=1)
-        found = jax.jit(partial(kernel_gradient, form))(x, dy)
-        laxs_own = jax.jit(partial(reference.kernel_gradient, kernel_shape=(3, 3, 16, 32), padding=1))(x, dy)
-        # sums of 65,536 products, each side in an order of its own
-        assert_equal_trees(found, laxs_own, roundings=64)
 
 
 def brute_kernel_gradient(x: jax.Array, dy: jax.Array, kernel_shape: tuple[int, ...], groups: int) -> jax.Array:

@@ -19,6 +19,11 @@ from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
 
 
+def unsupported(form: Form) -> str | None:
+    """Nothing: it computes every form."""
+    return None
+
+
 def correlate(form: Form, x: X, kernel: Kernel) -> Y:
     """y[n, i, c] = sum_(u, c') k[u, c', c] x_pad[n, i s + u d, c'] [R 1]."""
     window = form.window
@@ -43,7 +48,7 @@ def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     padding = [(r - 1 - lo, h - ((out - 1) * s + 1) + lo) for h, out, r, s, (lo, _) in axes]
     dx = lax.conv_general_dilated(
         dy.astype(form.dtypes.of_gradients),
-        _flip_and_transpose(kernel.astype(form.dtypes.x), form.groups).astype(form.dtypes.of_gradients),
+        flip_and_transpose(kernel.astype(form.dtypes.x), form.groups).astype(form.dtypes.of_gradients),
         window_strides=(1,) * len(window.shape),
         padding=padding,
         lhs_dilation=window.stride,
@@ -76,7 +81,7 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     return dk.astype(form.dtypes.kernel)
 
 
-def _flip_and_transpose(kernel: jax.Array, groups: int) -> jax.Array:
+def flip_and_transpose(kernel: jax.Array, groups: int) -> jax.Array:
     """(*k, C_in/groups, C_out) -> (*k, C_out/groups, C_in), every spatial axis reversed."""
     *size, c_in, c_out = kernel.shape
     flipped = lax.rev(kernel, range(len(size))).reshape(*size, c_in, groups, c_out // groups)

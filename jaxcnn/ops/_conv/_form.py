@@ -16,9 +16,12 @@ class Form:
     """T(x, k, g) = sum(correlate(x, k) * g) for one geometry: static and hashable."""
 
     window: Window
+    c_in: int
+    c_out: int
     groups: int
     dtypes: Dtypes
     precision: lax.PrecisionLike
+    algorithms: tuple[str, str, str] = ("auto", "auto", "auto")  # of the three maps, as in `_choose`
 
     @classmethod
     def of(
@@ -58,7 +61,7 @@ class Form:
                 f"got {kernel_in} in shape {kernel_shape}",
             )
         window = Window.of(op, x_shape, kernel_shape[:-2], stride, padding, dilation)
-        return cls(window, groups, dtypes, precision)
+        return cls(window, c_in, c_out, groups, dtypes, precision)
 
     def layout(self, lhs: str, rhs: str, out: str) -> tuple[str, str, str]:
         """lax's dimension numbers, '*' standing for the spatial axes, as in ("N*C", "*IO", "N*C")."""

@@ -19,7 +19,8 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxcnn.ops._arguments import float_array, image_array, refuse, shape_tuple
-from jaxcnn.ops._conv import _rule
+from jaxcnn.ops._conv import _choose, _rule
+from jaxcnn.ops._conv._choose import Algorithm
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, preferred
 from jaxcnn.ops._meshes import varying_alike
@@ -36,6 +37,7 @@ def reference_correlate(
     groups: int = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
+    algorithm: Algorithm = "auto",
 ) -> jax.Array:
     """The plain `correlate`: convolution's own plain forward."""
     return _rule.reference(
@@ -61,6 +63,7 @@ def reference_input_gradient(
     groups: int = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
+    algorithm: Algorithm = "auto",
 ) -> jax.Array:
     """The plain `input_gradient`: autodiff's transpose of the plain forward in x."""
     dy = jnp.asarray(dy)
@@ -92,6 +95,7 @@ def reference_kernel_gradient(
     groups: int = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
+    algorithm: Algorithm = "auto",
 ) -> jax.Array:
     """The plain `kernel_gradient`: autodiff's transpose of the plain forward in the kernel."""
     x, dy = jnp.asarray(x), jnp.asarray(dy)
@@ -122,6 +126,7 @@ def correlate(
     groups: int = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
+    algorithm: Algorithm = "auto",
 ) -> jax.Array:
     """Cross-correlate images with a bank of kernels: `conv` without its bias.
 
@@ -130,6 +135,7 @@ def correlate(
         kernel: (*k, C_in/groups, C_out), floating.
         stride, padding, dilation, groups, precision: as in `conv`.
         preferred_element_type: dtype of the result; that of x where None.
+        algorithm: as in `conv`; one name is for this map alone, its derivatives being "auto".
 
     Returns:
         y (N, *out, C_out).
@@ -158,6 +164,7 @@ def correlate(
         groups=groups,
         precision=precision,
     )
+    form = _choose.asked_for("correlate", form, algorithm, ("correlate",))
     return _rule.correlate(form, *varying_alike(x, kernel))
 
 
@@ -172,6 +179,7 @@ def input_gradient(
     groups: int = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
+    algorithm: Algorithm = "auto",
 ) -> jax.Array:
     """The gradient of `sum(correlate(x, kernel) * dy)` in x: the transposed convolution of dy.
 
@@ -181,6 +189,7 @@ def input_gradient(
         x_shape: (N, *spatial, C_in), which stride and padding leave open.
         stride, padding, dilation, groups, precision: those of the forward, as in `conv`.
         preferred_element_type: dtype of the result; that of dy where None.
+        algorithm: as in `conv`; one name is for this map alone, its derivatives being "auto".
 
     Returns:
         dx of shape x_shape.
@@ -212,6 +221,7 @@ def input_gradient(
         groups=groups,
         precision=precision,
     )
+    form = _choose.asked_for("input_gradient", form, algorithm, ("input_gradient",))
     _refuse_other_dy("input_gradient", form, dy, x_shape, kernel.shape)
     return _rule.input_gradient(form, *varying_alike(kernel, dy))
 
@@ -227,6 +237,7 @@ def kernel_gradient(
     groups: int = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
+    algorithm: Algorithm = "auto",
 ) -> jax.Array:
     """The gradient of `sum(correlate(x, kernel) * dy)` in the kernel: a cross-correlation of x and dy.
 
@@ -236,6 +247,7 @@ def kernel_gradient(
         kernel_shape: (*k, C_in/groups, C_out), which stride and padding leave open.
         stride, padding, dilation, groups, precision: those of the forward, as in `conv`.
         preferred_element_type: dtype of the result; that of x where None.
+        algorithm: as in `conv`; one name is for this map alone, its derivatives being "auto".
 
     Returns:
         dk of shape kernel_shape.
@@ -267,6 +279,7 @@ def kernel_gradient(
         groups=groups,
         precision=precision,
     )
+    form = _choose.asked_for("kernel_gradient", form, algorithm, ("kernel_gradient",))
     _refuse_other_dy("kernel_gradient", form, dy, x.shape, kernel_shape)
     return _rule.kernel_gradient(form, *varying_alike(x, dy))
 

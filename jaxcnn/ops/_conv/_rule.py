@@ -42,10 +42,11 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxcnn.ops import _add_bias, _plain
 from jaxcnn.ops._arguments import float_array, image_array
-from jaxcnn.ops._conv import _direct, _im2col
+from jaxcnn.ops._conv import _choose
+from jaxcnn.ops._conv._choose import Algorithm
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, accumulator
-from jaxcnn.ops._meshes import replicated, varying_alike
+from jaxcnn.ops._meshes import laid_out, varying_alike
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._window import Padding, PerAxis
 
@@ -63,8 +64,9 @@ def reference(
     groups: int = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
+    algorithm: Algorithm = "auto",
 ) -> jax.Array:
-    """The plain forward of `conv`: one lax convolution, in float32 or wider."""
+    """The plain forward of `conv`: one lax convolution, in float32 or wider, whatever the algorithm."""
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     axes, wide = x.ndim - 2, accumulator(x.dtype)
     spatial = "012345678"[:axes]
@@ -92,6 +94,7 @@ def conv(
     groups: int = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
+    algorithm: Algorithm = "auto",
 ) -> jax.Array:
     """Cross-correlate images with a bank of kernels and add a bias.
 
@@ -105,13 +108,15 @@ def conv(
         groups: number of independent groups of channels; C_in for a depthwise convolution.
         precision: as in `jax.lax.conv_general_dilated`, for the gradients too.
         preferred_element_type: dtype of the result; that of x where None.
+        algorithm: "auto", or who computes it and its gradients: "direct", "im2col", "taps", "winograd2", "winograd4" or
+            "fft"; or a tuple of three, for correlate, input_gradient (also "phases") and kernel_gradient.
 
     Returns:
         y (N, *out, C_out), out = floor((H + lo + hi - d (k - 1) - 1) / s) + 1 per axis.
 
     Raises:
         ValueError: wrong rank or dtype, channels that do not fit, groups that do not divide, a window larger than the
-            padded input or wholly in padding, an option that is not as above.
+            padded input or wholly in padding, an option that is not as above, an algorithm that cannot compute it.
 
     Source:
         [R 1]; its gradients [R 4, 5, 6], [V 33-38]. [V 1] is the case of one channel and no bias.
@@ -139,13 +144,14 @@ def conv(
         groups=groups,
         precision=precision,
     )
+    form = _choose.asked_for("conv", form, algorithm)
     return _add_bias.add_bias("conv", correlate(form, *varying_alike(x, kernel)), bias)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("form",))
 def correlate(form: Form, x: X, kernel: Kernel) -> Y:
     """dT/dg: y [R 1]."""
-    return _direct.correlate(form, x, kernel)
+    return laid_out(partial(_choose.run, "correlate", form), x, kernel, like=x)
 
 
 def _correlate_fwd(form: Form, x: X, kernel: Kernel) -> tuple[jax.Array, Saved]:
@@ -163,7 +169,7 @@ correlate.defvjp(_correlate_fwd, _correlate_bwd)
 @partial(jax.custom_vjp, nondiff_argnames=("form",))
 def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     """dT/dx: dx [R 6, 8; V 34, 38]."""
-    return _direct.input_gradient(form, kernel, dy)
+    return laid_out(partial(_choose.run, "input_gradient", form), kernel, dy, like=dy)
 
 
 def _input_gradient_fwd(form: Form, kernel: Kernel, dy: Y) -> tuple[jax.Array, Saved]:
@@ -180,19 +186,8 @@ input_gradient.defvjp(_input_gradient_fwd, _input_gradient_bwd)
 
 @partial(jax.custom_vjp, nondiff_argnames=("form",))
 def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
-    """dT/dk: dk [R 5, 7, 9; V 33, 37].
-
-    Products of the unfolded x on a CPU, where lax's own is slow, and in a loop tens of times slower; lax elsewhere.
-    """
-    return replicated(
-        partial(
-            lax.platform_dependent,
-            cpu=partial(_im2col.kernel_gradient, form),
-            default=partial(_direct.kernel_gradient, form),
-        ),
-        x,
-        dy,
-    )
+    """dT/dk: dk [R 5, 7, 9; V 33, 37]."""
+    return laid_out(partial(_choose.run, "kernel_gradient", form), x, dy)
 
 
 def _kernel_gradient_fwd(form: Form, x: X, dy: Y) -> tuple[jax.Array, Saved]:

@@ -1,0 +1,231 @@
+"""Every algorithm of convolution's three maps, to the same tests."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from agreement import assert_agree, assert_equal_trees, drawn, integers, normals
+from jax import lax
+from test_conv import GEOMETRIES, GOLDEN, MAPS, brute_kernel_gradient, convolutions
+
+from jaxcnn import ops, reference
+from jaxcnn.ops._conv import _choose, _chunks
+from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._dtypes import Dtypes
+
+# greatest error in roundings; the others compute whole numbers without any
+ROUNDINGS = {"winograd4": 256, "fft": 256}
+CHUNKED = ["im2col", "taps"]
+CAN = [
+    pytest.param(name, which, id=f"{name} {which}")
+    for name, algorithm in _choose.ALGORITHMS.items()
+    for which in _choose.MAPS
+    if hasattr(algorithm, which)
+]
+
+
+def form_of(x_shape: Any, kernel_shape: Any, options: dict[str, Any], dtype: Any = np.float64) -> Form:
+    defaults: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "precision": None}
+    dtypes = Dtypes(*[np.dtype(dtype)] * 3)
+    return Form.of("conv", x_shape, kernel_shape, dtypes, **defaults | options)
+
+
+def can(name: str, which: str, x_shape: Any, kernel_shape: Any, options: dict[str, Any]) -> bool:
+    return _choose.unsupported(which, name, form_of(x_shape, kernel_shape, options)) is None
+
+
+@pytest.mark.parametrize(("name", "which"), CAN)
+def test_integers_by_hand(name: str, which: str) -> None:
+    asked = []
+    for x, kernel, options, y, dy, dx, dk in GOLDEN.values():
+        if can(name, which, x.shape, kernel.shape, options):
+            expected = {"correlate": y, "input_gradient": dx, "kernel_gradient": dk}[which]
+            asked.append(((x, kernel, dy), options, expected))
+
+    def all_of_them(args: Any) -> Any:
+        return [
+            MAPS[which](ops, {**options, "algorithm": name})(*arg)
+            for arg, (_, options, _) in zip(args, asked, strict=True)
+        ]
+
+    found = jax.jit(all_of_them)([args for args, _, _ in asked])
+    assert_equal_trees(found, [expected for _, _, expected in asked], roundings=ROUNDINGS.get(name, 0))
+
+
+@pytest.mark.parametrize(("name", "which"), CAN)
+@drawn(max_examples=3)
+@hypothesis.given(convolutions())
+def test_any_geometry(
+    name: str, which: str, drawn: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], dict[str, Any]]
+) -> None:
+    x_shape, kernel_shape, y_shape, options = drawn
+    if name.startswith("winograd"):
+        kernel_shape = (3,) * len(options["stride"]) + kernel_shape[-2:]
+        options = {"padding": ((1, 2),) * len(options["stride"])}
+        x_shape = (*x_shape[:-1], kernel_shape[-2])
+        y_shape = (x_shape[0], *(h + 1 for h in x_shape[1:-1]), kernel_shape[-1])
+    hypothesis.assume(can(name, which, x_shape, kernel_shape, options))
+    args = integers(x_shape), integers(kernel_shape, seed=1), integers(y_shape, seed=2)
+    found = jax.jit(MAPS[which](ops, {**options, "algorithm": name}))(*args)
+    expected = jax.jit(MAPS[which](reference, options))(*args)
+    assert_equal_trees(found, expected, roundings=ROUNDINGS.get(name, 0))
+
+
+@pytest.mark.parametrize("name", [name for name in _choose.ALGORITHMS if name != "phases"])
+def test_gradients_to_second_order(name: str) -> None:
+    """By one algorithm throughout, a batch of three."""
+    kernel_shape, options = {
+        "direct": GEOMETRIES["2-D, two out of each of two groups"][1:],
+        "taps": GEOMETRIES["2-D, two out of each of two groups"][1:],
+    }.get(name, ((3, 3, 2, 3), {"padding": ((1, 0), (0, 2))}))
+    x = integers((3, 5, 4, kernel_shape[-2] * options.get("groups", 1)))
+    conv = partial(ops.conv, **options, algorithm=name)
+    args = x, integers(kernel_shape, seed=1), integers(kernel_shape[-1:])
+    assert_agree(conv, partial(reference.conv, **options), *args, exact=name not in ROUNDINGS)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_gradients_to_second_order_by_phases(groups: int) -> None:
+    options: dict[str, Any] = {"stride": (2, 3), "padding": ((1, 2), (0, 1)), "dilation": (2, 1), "groups": groups}
+    args = integers((3, 7, 6, 2)), integers((2, 3, 2 // groups, 4), seed=1)
+    conv = partial(ops.conv, **options, algorithm=("direct", "phases", "direct"))
+    assert_agree(conv, partial(reference.conv, **options), *args)
+
+
+@pytest.mark.parametrize(("name", "which"), CAN)
+def test_an_empty_batch(name: str, which: str) -> None:
+    options = {"stride": 2} if name == "phases" else {}
+    out = 2 if name == "phases" else 4
+    args = jnp.zeros((0, 6, 6, 2)), jnp.ones((3, 3, 2, 3)), jnp.zeros((0, out, out, 3))
+    found = jax.jit(MAPS[which](ops, {**options, "algorithm": name}))(*args)
+    expected = jax.jit(MAPS[which](reference, options))(*args)
+    assert_equal_trees(found, expected)
+
+
+MARKS = {
+    "direct": lambda text: "conv_general_dilated" in text,
+    "im2col": lambda text: "dot_general" in text and ("concatenate" in text or "split" in text),
+    "taps": lambda text: "dot_general" in text and "concatenate" not in text,
+    "phases": lambda text: text.count("conv_general_dilated[") == 4,
+    "winograd2": lambda text: "f64[4,4,1,2,2,2]" in text,
+    "winograd4": lambda text: "f64[6,6,1,1,1,2]" in text,
+    "fft": lambda text: "fft[" in text,
+}
+
+
+@pytest.mark.parametrize(("name", "which"), CAN)
+def test_the_algorithm_that_is_named_runs_and_no_other(name: str, which: str) -> None:
+    options = {"stride": 2} if name == "phases" else {}
+    out = 2 if name == "phases" else 4
+    args = jnp.ones((1, 6, 6, 2)), jnp.ones((3, 3, 2, 2)), jnp.ones((1, out, out, 2))
+    text = str(jax.make_jaxpr(MAPS[which](ops, {**options, "algorithm": name}))(*args))
+    assert MARKS[name](text)
+    own = ("conv_general_dilated[", "fft[", "dot_general[")
+    used = {mark for mark in own if mark in text}
+    assert used <= {"direct": {own[0]}, "phases": {own[0]}, "fft": {own[1], own[2]}}.get(name, {own[2]})
+
+
+def test_a_name_for_each_map() -> None:
+    x, kernel = integers((2, 6, 6, 2)), integers((3, 3, 2, 2), seed=1)
+    names = ("winograd2", "fft", "taps")
+    text = str(jax.make_jaxpr(jax.grad(lambda x, k: ops.conv(x, k, algorithm=names).sum(), (0, 1)))(x, kernel))
+    assert MARKS["fft"](text) and "f64[4,4,2,2,2,2]" in text and "conv_general_dilated" not in text
+
+
+REFUSED: dict[str, tuple[dict[str, Any], Any, str]] = {
+    "no such name": ({}, "wino", "algorithm must be one of 'auto', 'direct', .* got 'wino'"),
+    "two names": ({}, ("direct", "direct"), "or a tuple of three, for correlate, input_gradient, kernel_gradient, got"),
+    "phases for all": ({"stride": 2}, "phases", "'phases' cannot compute correlate of these arguments: it has no such"),
+    "phases of none": ({}, ("auto", "phases", "auto"), "'phases' cannot compute input_gradient .* stride must be over"),
+    "im2col in groups": ({"groups": 2}, "im2col", "'im2col' cannot compute correlate .* groups must be 1, not 2"),
+    "fft in groups": ({"groups": 2}, "fft", "'fft' cannot compute correlate .* groups must be 1, not 2"),
+    "winograd, strided": ({"stride": 2}, "winograd2", "stride, dilation and groups must be 1, not"),
+    "winograd, dilated": ({"dilation": 2}, "winograd4", "stride, dilation and groups must be 1, not"),
+}
+
+
+@pytest.mark.parametrize(("options", "algorithm", "says"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_an_algorithm_cannot_do_is_refused(options: dict[str, Any], algorithm: Any, says: str) -> None:
+    groups = options.get("groups", 1)
+    with pytest.raises(ValueError, match=f"^conv: .*{says}"):
+        ops.conv(jnp.ones((1, 8, 8, 2)), jnp.ones((3, 3, 2 // groups, 2)), **options, algorithm=algorithm)
+
+
+def test_winograd_is_for_three_taps_and_fft_for_three_axes() -> None:
+    with pytest.raises(ValueError, match=r"the kernel must have 3 taps an axis, not \(3, 5\)"):
+        ops.conv(jnp.ones((1, 8, 8, 2)), jnp.ones((3, 5, 2, 2)), algorithm="winograd2")
+    with pytest.raises(ValueError, match="at most 3 spatial axes"):
+        ops.conv(jnp.ones((1, 2, 2, 2, 2, 2)), jnp.ones((1, 1, 1, 1, 2, 2)), algorithm="fft")
+
+
+@pytest.mark.parametrize("name", ["winograd2", "winograd4", "fft", "im2col", "taps"])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float32])
+def test_narrow_numbers_are_computed_in_float32(name: str, dtype: Any) -> None:
+    x, kernel = normals((2, 9, 8, 3), dtype), normals((3, 3, 3, 4), dtype, seed=1)
+
+    def gradients(module: Any, dy: jax.Array, x: jax.Array, kernel: jax.Array, **options: Any) -> Any:
+        y, pull = jax.vjp(partial(module.conv, padding=1, **options), x, kernel)
+        return y, pull(dy)
+
+    dy = normals((2, 9, 8, 4), dtype, seed=2)
+    found = jax.jit(partial(gradients, ops, algorithm=name))(dy, x, kernel)
+    expected = jax.jit(partial(gradients, reference))(dy, x, kernel)
+    assert_equal_trees(found, expected, roundings=1 if dtype == jnp.bfloat16 else 32)
+
+
+@pytest.mark.parametrize("name", CHUNKED)
+class TestKernelGradientsInChunks:
+    @pytest.mark.parametrize("groups", [1, 2, 4], ids=["one group", "two groups", "depthwise"])
+    @pytest.mark.parametrize("batch", [0, 1, 2, 4, 5])
+    def test_batches_that_chunks_of_two_divide_or_do_not(
+        self, name: str, monkeypatch: pytest.MonkeyPatch, batch: int, groups: int
+    ) -> None:
+        x, dy, kernel_shape = integers((batch, 6, 4)), integers((batch, 4, 4), seed=1), (3, 4 // groups, 4)
+        if not can(name, "kernel_gradient", x.shape, kernel_shape, {"groups": groups}):
+            name = "taps"
+        monkeypatch.setattr(_chunks, "CHUNK_BYTES", 2 * x.dtype.itemsize * 3 * 4 * 4)
+        assert _chunks.images_a_chunk(form_of(x.shape, kernel_shape, {"groups": groups}), x) == 2
+        dk = partial(ops.kernel_gradient, kernel_shape=kernel_shape, groups=groups, algorithm=name)
+        assert_equal_trees(jax.jit(dk)(x, dy), brute_kernel_gradient(x, dy, kernel_shape, groups))
+
+    @pytest.mark.parametrize("mapped", [(0, 0), (0, None), (None, 0)], ids=["both", "x", "dy"])
+    @pytest.mark.parametrize("examples", [0, 1, 2, 4, 5])
+    def test_examples_that_chunks_of_two_divide_or_do_not(
+        self, name: str, monkeypatch: pytest.MonkeyPatch, examples: int, mapped: tuple[int | None, int | None]
+    ) -> None:
+        x_shape, dy_shape, kernel_shape = (3, 6, 4), (3, 4, 4), (3, 4, 4)
+        x = integers(x_shape if mapped[0] is None else (examples, *x_shape))
+        dy = integers(dy_shape if mapped[1] is None else (examples, *dy_shape), seed=1)
+        monkeypatch.setattr(_chunks, "CHUNK_BYTES", 2 * 3 * 8 * 3 * 4 * 4)
+        dk = partial(ops.kernel_gradient, kernel_shape=kernel_shape, algorithm=name)
+        found = jax.jit(jax.vmap(dk, in_axes=mapped, axis_size=examples))(x, dy)
+        xs, dys = np.broadcast_to(x, (examples, *x_shape)), np.broadcast_to(dy, (examples, *dy_shape))
+        apart = [brute_kernel_gradient(*both, kernel_shape, 1) for both in zip(xs, dys, strict=True)]
+        assert_equal_trees(found, np.reshape(apart, (examples, *kernel_shape)))
+
+    def test_a_chunk_is_never_less_than_an_image(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(_chunks, "CHUNK_BYTES", 1)
+        x, dy = integers((3, 6, 4)), integers((3, 4, 2), seed=1)
+        found = jax.jit(partial(ops.kernel_gradient, kernel_shape=(3, 4, 2), algorithm=name))(x, dy)
+        assert_equal_trees(found, brute_kernel_gradient(x, dy, (3, 4, 2), 1))
+
+    def test_in_a_scan_as_outside(self, name: str, optimized: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(_chunks, "CHUNK_BYTES", 2 * 8 * 3 * 4 * 4)
+        x, dy = integers((2, 5, 6, 4)), integers((2, 5, 4, 2), seed=1)
+        one = partial(ops.kernel_gradient, kernel_shape=(3, 4, 2), algorithm=name)
+        _, scanned = jax.jit(lambda x, dy: lax.scan(lambda carry, both: (carry, one(*both)), 0, (x, dy)))(x, dy)
+        apart = jnp.stack([brute_kernel_gradient(*both, (3, 4, 2), 1) for both in zip(x, dy, strict=True)])
+        assert_equal_trees(scanned, apart)
+
+    def test_a_large_one_against_lax(self, name: str, optimized: None) -> None:
+        x, dy = normals((64, 32, 32, 16), np.float32), normals((64, 32, 32, 32), np.float32, seed=1)
+        dk = partial(ops.kernel_gradient, kernel_shape=(3, 3, 16, 32), padding=1, algorithm=name)
+        laxs_own = jax.jit(partial(reference.kernel_gradient, kernel_shape=(3, 3, 16, 32), padding=1))(x, dy)
+        # sums of 65,536 products, each side in an order of its own
+        assert_equal_trees(jax.jit(dk)(x, dy), laxs_own, roundings=64)
