@@ -219,10 +219,17 @@ def _terms(g: str) -> Count:
     return count
 
 
+def _terms_before_pooling(args: Arguments, y: Shape) -> int:
+    """The terms of the convolution in `conv_relu_max_pool`, whose result the block never shows."""
+    options = {name: args[name] for name in ("stride", "padding", "dilation", "groups")}
+    z = jax.eval_shape(lambda x, kernel: jaxcnn.ops.conv(x, kernel, **options), args["x"], args["kernel"])
+    return _terms("y")(args, z)
+
+
 def _winners(args: Arguments, y: Shape) -> int:
     window, axes = args["window"], len(y.shape) - 2
     taps = prod(window) if isinstance(window, Sequence) else int(window) ** axes
-    return y.size * (np.min_scalar_type(taps).itemsize if args["ties"] == "first" else taps)
+    return y.size * (np.min_scalar_type(taps).itemsize if args.get("ties", "first") == "first" else taps)
 
 
 def _moments(args: Arguments, y: Shape) -> int:
@@ -241,6 +248,7 @@ def _sum(*counts: Count) -> Count:
 _RULES = {
     "avg_pool": _Rule(_none, _none),
     "conv": _Rule(_terms("y"), _bytes("x", "kernel")),
+    "conv_relu_max_pool": _Rule(_terms_before_pooling, _sum(_bytes("x", "kernel"), _winners)),
     "correlate": _Rule(_terms("y"), _bytes("x", "kernel")),
     "cross_entropy": _Rule(_none, _bytes("probabilities", "labels")),
     "dense": _Rule(_terms("y"), _bytes("x", "kernel")),

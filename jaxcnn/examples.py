@@ -72,6 +72,7 @@ def _shape(*sizes: int) -> jax.ShapeDtypeStruct:
 _CLASSES = (2, 0, 1)
 _WINDOW: dict[str, Any] = {"stride": (1, 2), "padding": ((1, 0), (0, 1))}
 _POOL: dict[str, Any] = {"window": 2, "stride": 1, "padding": ((1, 0), (0, 0))}
+_BLOCK: dict[str, Any] = {"window": 2, "pool_stride": 1, "pool_padding": ((1, 0), (0, 0)), "groups": 2, **_WINDOW}
 _X, _KERNEL, _DY = _shape(3, 3, 4, 4), _shape(2, 2, 2, 2), _shape(3, 3, 2, 2)
 _ROWS = _shape(3, 4)
 
@@ -91,6 +92,9 @@ OPS: dict[str, Example] = {
         lambda m, dy, k: m.input_gradient(dy, k, (dy.shape[0], *_X.shape[1:]), groups=2, **_WINDOW), _DY, _KERNEL
     ),
     "kernel_gradient": _exact(lambda m, x, dy: m.kernel_gradient(x, dy, _KERNEL.shape, groups=2, **_WINDOW), _X, _DY),
+    "conv_relu_max_pool": _exact(
+        lambda m, x, k, b: m.conv_relu_max_pool(x, k, b, **_BLOCK), _X, _KERNEL, _shape(2), has_kinks=True
+    ),
     "max_pool first": _exact(lambda m, x: m.max_pool(x, **_POOL), _X, has_kinks=True),
     "max_pool side by side": _exact(lambda m, x: m.max_pool(x, (1, 3)), _X, has_kinks=True),
     "max_pool all": _exact(lambda m, x: m.max_pool(x, ties="all", **_POOL), _X, has_kinks=True),

@@ -9,6 +9,7 @@ from jaxcnn.ops._conv._maps import reference_correlate as correlate
 from jaxcnn.ops._conv._maps import reference_input_gradient as input_gradient
 from jaxcnn.ops._conv._maps import reference_kernel_gradient as kernel_gradient
 from jaxcnn.ops._conv._rule import reference as conv
+from jaxcnn.ops._conv_relu_max_pool import reference as conv_relu_max_pool
 from jaxcnn.ops._cross_entropy import reference as cross_entropy
 from jaxcnn.ops._dense import reference as dense
 from jaxcnn.ops._flatten import reference as flatten
@@ -25,6 +26,7 @@ from jaxcnn.ops._unfold import reference_unfold as unfold
 __all__ = [
     "avg_pool",
     "conv",
+    "conv_relu_max_pool",
     "correlate",
     "cross_entropy",
     "dense",

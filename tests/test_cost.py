@@ -41,6 +41,8 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("conv", (floats(2, 8, 7, 4), floats(3, 2, 4, 6)), {}),
     ("conv", (floats(2, 8, 7, 4), floats(3, 2, 4, 6), floats(6)), {"padding": "SAME"}),
     ("conv", (floats(2, 9, 4, dtype="bfloat16"), floats(3, 2, 6), floats(6)), {"groups": 2, "stride": 2}),
+    ("conv_relu_max_pool", (floats(2, 8, 7, 4), floats(3, 2, 4, 6), floats(6), 2), {"padding": 1, "stride": (1, 2)}),
+    ("conv_relu_max_pool", (floats(2, 9, 4), floats(3, 2, 6), None, 3), {"groups": 2, "pool_stride": 1}),
     ("correlate", (floats(2, 5, 6, 7, 2), floats(2, 3, 2, 2, 3)), {"dilation": (1, 2, 1)}),
     ("cross_entropy", (jax.nn.softmax(floats(5, 3)), classes(5)), {}),
     ("cross_entropy", (jax.nn.softmax(floats(5, 3)), jax.nn.softmax(floats(5, 3))), {}),
@@ -129,7 +131,7 @@ def test_gap_cnn_by_its_blocks() -> None:
     table = cost.of_net(partial(gap_cnn.apply, blocks=blocks), params, shape(2, 16, 16, 3))
     assert [row.op for row in table.rows] == [
         *("conv", "relu"),
-        *("conv", "relu", "max_pool", "layer_norm"),
+        *("conv_relu_max_pool", "layer_norm"),
         *("global_avg_pool", "dense"),
     ]
     assert table.total.forward == 2 * (8 * 8 * 25 * 3 * 4 + 4 * 4 * 9 * 4 * 6 + 6 * 10)

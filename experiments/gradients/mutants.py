@@ -504,6 +504,40 @@ POOL_MUTANTS = (
 
 # --- relu and dense ------------------------------------------------------------------------------------------------
 
+
+def shaded(key: jax.Array, by: Callable[..., jax.Array] = jax.random.normal) -> Args:
+    """A bias so low that some windows are all below zero."""
+    x, k, b = drawn((2, 4, 4, 2), (3, 3, 2, 3), (3,))(key, by)
+    return x, k, b - 4
+
+
+BLOCK = Op("conv_relu_max_pool", lambda m, x, k, b: m.conv_relu_max_pool(x, k, b, 2, padding=1), shaded, is_exact=True)
+
+
+def dz_without_relu(dy: jax.Array, x: jax.Array, k: jax.Array, b: jax.Array) -> jax.Array:
+    """BLOCK's gradient in z with dy for every window's maximum, above zero or not."""
+    z = reference.conv(x, k, b, padding=1)
+    return jax.vjp(lambda z: reference.max_pool(z, 2), z)[1](dy)[0]
+
+
+BLOCK_MUTANTS = (
+    planted(
+        BLOCK,
+        "ReLU's zeros pass dy on in dx",
+        lambda dy, *args: reference.input_gradient(dz_without_relu(dy, *args), args[1], args[0].shape, padding=1),
+    ),
+    planted(
+        BLOCK,
+        "ReLU's zeros pass dy on in dk",
+        lambda dy, *args: reference.kernel_gradient(args[0], dz_without_relu(dy, *args), args[1].shape, padding=1),
+        1,
+    ),
+    planted(BLOCK, "ReLU's zeros pass dy on in db", lambda dy, *args: dz_without_relu(dy, *args).sum((0, 1, 2)), 2),
+    spoilt(BLOCK, "the last image's winners lost", lambda dx: dx.at[-1].set(0)),
+    spoilt(BLOCK, "scale 1 + 1e-05", partial(jnp.multiply, 1 + 1e-5), 1),
+    spoilt(BLOCK, "mean over the images in db", lambda db: db / 2, 2),
+)
+
 RELU = Op("relu", lambda m, x: m.relu(x), drawn((6, 5), by=distinct), is_exact=True)
 RELU_KINK = Op(
     "relu, at zero",
@@ -736,5 +770,5 @@ OTHER_MUTANTS = (
     ),
 )
 
-MUTANTS: tuple[Mutant, ...] = CONV_MUTANTS + POOL_MUTANTS + LAYER_MUTANTS + LOSS_MUTANTS + OTHER_MUTANTS
+MUTANTS: tuple[Mutant, ...] = CONV_MUTANTS + POOL_MUTANTS + BLOCK_MUTANTS + LAYER_MUTANTS + LOSS_MUTANTS + OTHER_MUTANTS
 OPS: tuple[Op, ...] = tuple(dict.fromkeys(mutant.op for mutant in MUTANTS))

@@ -148,7 +148,10 @@ def measured_rounding(f: Function, args: PyTree) -> list[float]:
     try:
         with jax.enable_x64(True):
             moved = f(*with_floats(args, [jnp.asarray(leaf, other) for leaf in floats_of(args)]))
-    except TypeError:  # it holds numbers of a dtype of their own: what it was made from is all that is known
+    except (
+        TypeError,
+        ValueError,
+    ):  # it holds numbers of a dtype of their own: what it was made from is all that is known
         return [float(np.finfo(np.float64 if is_wide else np.float32).eps) * _greatest(args)] * len(
             jax.tree.leaves(f(*args))
         )

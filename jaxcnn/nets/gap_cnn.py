@@ -94,17 +94,12 @@ def apply(
     seen = {}
     for number, block in enumerate(blocks, start=1):
         layer = params[f"block{number}"]
-        y = ops.conv(
-            x,
-            layer["kernel"],
-            layer["bias"],
-            stride=block.stride,
-            padding=block.padding,
-            dilation=block.dilation,
-        )
-        x = ops.relu(y)
-        if block.pool is not None:
-            x = ops.max_pool(x, block.pool)
+        kernel, bias = layer["kernel"], layer["bias"]
+        how: dict[str, Any] = {"stride": block.stride, "padding": block.padding, "dilation": block.dilation}
+        if block.pool is None:
+            x = ops.relu(ops.conv(x, kernel, bias, **how))
+        else:
+            x = ops.conv_relu_max_pool(x, kernel, bias, block.pool, **how)
         if block.norm:
             x = ops.layer_norm(x, layer["scale"], layer["shift"])
         seen[f"block{number}"] = x

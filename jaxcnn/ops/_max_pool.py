@@ -164,7 +164,7 @@ select.defvjp(_select_fwd, _select_bwd)
 
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
 def route(dy: Pooled, winner: Winner, window: Window) -> Image:
-    """dx: each dy at the place of its winner, the adjoint of `gather`."""
+    """dx: each dy at the place of its winner, nowhere where `winner` is no tap's number; the adjoint of `gather`."""
     if _is_tiling(window):
         return _tile(dy, winner, window)
     shares = [jnp.where(winner == number, dy, 0) for number in range(window.tap_count)]
@@ -184,10 +184,10 @@ route.defvjp(_route_fwd, _route_bwd)
 
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
 def gather(x: Image, winner: Winner, window: Window) -> Pooled:
-    """y: what stands at the place of each winner, the adjoint of `route`."""
+    """y: what stands at the place of each winner, 0 where none is named; the adjoint of `route`."""
     padded = window.pad(x)
     seen = [window.take(padded, tap) for tap in window.taps]
-    return reduce(lambda y, tap: jnp.where(winner == tap[0], tap[1], y), enumerate(seen), seen[0])
+    return reduce(lambda y, tap: jnp.where(winner == tap[0], tap[1], y), enumerate(seen), jnp.zeros_like(seen[0]))
 
 
 def _gather_fwd(x: Image, winner: Winner, window: Window) -> tuple[jax.Array, jax.Array]:

@@ -54,6 +54,9 @@ OPS: dict[str, Op] = {
     "kernel_gradient": Op(
         lambda m, x, dy: m.kernel_gradient(x, dy, K.shape, **KERNEL), (X, DY), batched=2, result_is_batched=False
     ),
+    "conv_relu_max_pool": Op(
+        lambda m, x, k, b: m.conv_relu_max_pool(x, k, b, 2, padding=1, pool_stride=1, groups=2), (X, K, integers((2,)))
+    ),
     "max_pool first": Op(lambda m, x: m.max_pool(x, **POOL), (X,)),
     "max_pool side by side": Op(lambda m, x: m.max_pool(x, 2), (integers((3, 5, 4, 2)),)),
     "max_pool all": Op(lambda m, x: m.max_pool(x, ties="all", **POOL), (X,)),

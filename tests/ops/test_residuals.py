@@ -27,6 +27,12 @@ MOMENT: Own = ("float32", (3, 1))
 # of each op: its arguments, those that it keeps by number, once each, and dtype and shape of each array of its own
 KEEPS: dict[str, tuple[Callable[..., Any], tuple[jax.Array, ...], list[int], list[Own]]] = {
     "conv": (ops.conv, (X, KERNEL, BIAS), [0, 1], []),
+    "conv_relu_max_pool": (
+        partial(ops.conv_relu_max_pool, window=2),
+        (X, KERNEL, BIAS),
+        [0, 1],
+        [("uint8", (2, 2, 2, 5))],
+    ),
     "correlate": (ops.correlate, (X, KERNEL), [0, 1], []),
     "input_gradient": (partial(ops.input_gradient, x_shape=X.shape), (DY, KERNEL), [0, 1], []),
     "kernel_gradient": (partial(ops.kernel_gradient, kernel_shape=KERNEL.shape), (X, DY), [0, 1], []),

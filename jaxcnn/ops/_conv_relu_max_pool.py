@@ -1,0 +1,159 @@
+"""Convolution, ReLU and max pooling as one op, the block of both papers.
+
+Legend (any number of spatial axes)
+    x       (N, *spatial, C_in)         k, b    (*k, C_in/groups, C_out), (C_out,)
+    z       (N, *out, C_out), the convolution; never kept
+    y, dy   (N, *pooled, C_out)
+    winner  (N, *pooled, C_out), the number of the tap of the pooling window that was selected, or `nobody`
+
+Forward     z = correlate(x, k) + b,    y = max(max_u z_u, 0)                                  [R 1, 1.4, 1.5; V 1, 2.2]
+            for max(., 0) is monotone, so that  max_u max(z_u, 0) = max(max_u z_u, 0).
+
+Backward    dz is dy at the place of each window's first maximum of relu(z), times relu' there:
+                max_u z_u > 0       that is the first maximum of z as well, where relu' = 1: dy goes to winner
+                max_u z_u <= 0      every relu(z_u) is 0, tied, with relu'(z_u) = 0: dy goes to nobody
+                NaN in the window   the first NaN is selected, where relu' = 0: dy goes to nobody
+            so  dz = route(dy, winner)      [V 3.3; R 1.4, 1.5]
+                dk = kernel_gradient(x, dz) [R 5, 7; V 33, 37],   dx = input_gradient(dz, k) [R 6, 8; V 34, 38]
+                db = sum of dy where there is a winner  [R 4]
+            and each of these maps has its own rule: so has the whole, to any order.
+
+Residuals   x and k, once, and winner: one byte a pooled element to 254 taps. The three ops in sequence keep a byte an
+            element of z besides (ReLU's).
+Conventions those of `conv`, `relu` and `max_pool(ties="first")`; b is added, and z rounded to the dtype of x, before
+            anything is compared, so that it equals the three ops in sequence, kinks, ties and NaN included
+Sources     [R] 1.2-1.5, [V] 2.1, 2.2, 3.3, 3.4.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxcnn.ops import _max_pool, _relu
+from jaxcnn.ops._arguments import float_array, image_array, refuse
+from jaxcnn.ops._conv import _rule
+from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._dtypes import Dtypes, accumulator
+from jaxcnn.ops._max_pool import route, select
+from jaxcnn.ops._meshes import varying_alike
+from jaxcnn.ops._types import Bias, Kernel, Pooled, X
+from jaxcnn.ops._window import Padding, PerAxis, Window
+
+Saved = tuple[jax.Array, jax.Array, jax.Array]
+
+
+def reference(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None,
+    window: PerAxis,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    pool_stride: PerAxis | None = None,
+    pool_padding: Padding = 0,
+) -> jax.Array:
+    """The plain forward: the three plain forwards in sequence."""
+    z = _rule.reference(x, kernel, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return _max_pool.reference(_relu.reference(z), window, stride=pool_stride, padding=pool_padding)
+
+
+def conv_relu_max_pool(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None,
+    window: PerAxis,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    pool_stride: PerAxis | None = None,
+    pool_padding: Padding = 0,
+) -> jax.Array:
+    """`max_pool(relu(conv(x, kernel, bias)), window)`, keeping one byte for each element of its result.
+
+    Args:
+        x: images (N, *spatial, C_in), floating.
+        kernel: (*k, C_in/groups, C_out), floating; rounded to the dtype of x.
+        bias: (C_out,), floating, or None.
+        window: the pooling window's size, an int or one per spatial axis.
+        stride, padding, dilation, groups: of the convolution, as in `conv`.
+        pool_stride, pool_padding: of the pooling, as in `max_pool`.
+
+    Returns:
+        y (N, *pooled, C_out), in the dtype of x.
+
+    Raises:
+        ValueError: as `conv` and `max_pool`.
+
+    Source:
+        [R] 1.2-1.5, [V] 2.1, 2.2; its gradients [R 4-8], [V 33-38] and 3.3.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> x, kernel = jnp.array([1.0, 2.0, -3.0, -4.0]).reshape(1, 4, 1), jnp.ones((1, 1, 1))
+        >>> conv_relu_max_pool(x, kernel, jnp.array([1.0]), 2).ravel().tolist()
+        [3.0, 0.0]
+        >>> jax.grad(lambda x: conv_relu_max_pool(x, kernel, None, 2).sum())(x).ravel().tolist()
+        [0.0, 1.0, 0.0, 0.0]
+    """
+    op = "conv_relu_max_pool"
+    x, kernel = image_array(op, "x", x), float_array(op, "kernel", kernel)
+    bias = jnp.zeros(kernel.shape[-1:], x.dtype) if bias is None else float_array(op, "bias", bias)
+    form = Form.of(
+        op,
+        x.shape,
+        kernel.shape,
+        Dtypes.of(op, x, kernel, None),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        precision=None,
+    )
+    if bias.shape != (form.c_out,):
+        refuse(op, f"bias must be (C_out,) = ({form.c_out},) for the kernel's output channels, got shape {bias.shape}")
+    pool = Window.of(op, (x.shape[0], *form.window.out, form.c_out), window, pool_stride, pool_padding)
+    return _conv_relu_max_pool(form, pool, bias.dtype, *varying_alike(x, kernel, bias))
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("form", "pool", "bias_dtype"))
+def _conv_relu_max_pool(form: Form, pool: Window, bias_dtype: np.dtype, x: X, kernel: Kernel, bias: Bias) -> Pooled:
+    return _pooled(form, pool, x, kernel, bias)[0]
+
+
+def _conv_relu_max_pool_fwd(
+    form: Form, pool: Window, bias_dtype: np.dtype, x: X, kernel: Kernel, bias: Bias
+) -> tuple[jax.Array, Saved]:
+    y, winner = _pooled(form, pool, x, kernel, bias)
+    return y, (x, kernel, winner)
+
+
+def _conv_relu_max_pool_bwd(
+    form: Form, pool: Window, bias_dtype: np.dtype, saved: Saved, dy: Pooled
+) -> tuple[X, Kernel, Bias]:
+    x, kernel, winner = saved
+    dz = route(dy, winner, pool)  # [V 3.3], [R 1.4, 1.5]
+    to_somebody = jnp.where(winner < pool.tap_count, dy, 0)
+    db = jnp.sum(to_somebody, axis=tuple(range(dy.ndim - 1)), dtype=accumulator(dy.dtype))  # [R 4]
+    dx, dk = _rule.input_gradient(form, kernel, dz), _rule.kernel_gradient(form, x, dz)  # [R 6; V 38], [R 5; V 37]
+    return dx, dk, db.astype(bias_dtype)
+
+
+_conv_relu_max_pool.defvjp(_conv_relu_max_pool_fwd, _conv_relu_max_pool_bwd)
+
+
+def _pooled(form: Form, pool: Window, x: X, kernel: Kernel, bias: Bias) -> tuple[jax.Array, jax.Array]:
+    """y and winner; `nobody` is the number of taps."""
+    z = _rule.correlate(form, x, kernel)
+    z = z + bias.astype(z.dtype)
+    greatest, winner = select(z, pool)
+    return jnp.maximum(greatest, 0), jnp.where(greatest > 0, winner, winner.dtype.type(pool.tap_count))

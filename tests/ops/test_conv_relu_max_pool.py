@@ -1,0 +1,140 @@
+"""The fused block: the three ops in sequence, to the last bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from agreement import assert_agree, assert_equal_trees, check, drawn, integers, normals, value_and_gradients
+from hypothesis import strategies as st
+
+from jaxcnn import ops, reference
+
+
+def in_sequence(module: Any, x: Any, kernel: Any, bias: Any, window: Any, **options: Any) -> jax.Array:
+    pool = {
+        name.removeprefix("pool_"): options.pop(name) for name in ("pool_stride", "pool_padding") if name in options
+    }
+    return module.max_pool(module.relu(module.conv(x, kernel, bias, **options)), window, **pool)
+
+
+def line(*values: float) -> jax.Array:
+    return jnp.asarray(values, jnp.float64)[None, :, None]
+
+
+def test_by_hand() -> None:
+    """Four windows: a maximum above zero, one below, tied maxima, and zeros."""
+    x, kernel, bias = line(2, 5, -3, -4, 7, 7, -1, -1), jnp.ones((1, 1, 1)), jnp.array([1.0])
+
+    def block(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        return ops.conv_relu_max_pool(x, kernel, bias, 2)
+
+    y, dx, dk, db = value_and_gradients(block, line(1, 2, 3, 4), x, kernel, bias)
+    assert y.ravel().tolist() == [6, 0, 8, 0]
+    assert dx.ravel().tolist() == [0, 1, 0, 0, 3, 0, 0, 0]
+    assert (dk.item(), db.item()) == (5 * 1 + 7 * 3, 1 + 3)
+
+
+# at integers, so that maxima tie, and zeros are everywhere
+BLOCKS: dict[str, dict[str, Any]] = {
+    "windows side by side": {"window": 2, "padding": 1},
+    "overlapping, in padding": {"window": (3, 2), "pool_stride": 1, "pool_padding": ((1, 0), (0, 1)), "stride": (1, 2)},
+    "groups, dilation": {"window": 2, "groups": 2, "dilation": 2, "padding": 2},
+}
+
+
+@pytest.mark.parametrize("options", BLOCKS.values(), ids=BLOCKS.keys())
+def test_gradients_to_second_order(options: dict[str, Any]) -> None:
+    groups = options.get("groups", 1)
+    args = integers((2, 6, 5, 2)), integers((3, 2, 2 // groups, 4), seed=1), integers((4,), seed=2)
+
+    def block(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        return ops.conv_relu_max_pool(x, kernel, bias, **options)
+
+    def plain(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        return reference.conv_relu_max_pool(x, kernel, bias, **options)
+
+    assert_agree(block, plain, *args)
+    assert_agree(block, lambda *args: in_sequence(ops, *args, **options), *args)
+
+
+def test_away_from_ties_by_differences_too() -> None:
+    args = normals((2, 6, 5, 2)), normals((3, 3, 2, 3), seed=1), normals((3,), seed=2)
+    check(
+        lambda *args: ops.conv_relu_max_pool(*args, window=2, padding=1),
+        lambda *args: reference.conv_relu_max_pool(*args, window=2, padding=1),
+        *args,
+    )
+
+
+@drawn(max_examples=5)
+@hypothesis.given(st.integers(4, 9), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.sampled_from([0, 1]))
+def test_any_geometry(side: int, kernel: int, window: int, stride: int, padding: int) -> None:
+    hypothesis.assume((side + 2 * padding - kernel + 1) >= window > padding)
+    args = integers((2, side, side + 1, 2)), integers((kernel, kernel, 2, 3), seed=1), integers((3,), seed=2)
+    options: dict[str, Any] = {"window": window, "pool_stride": stride, "padding": padding, "pool_padding": padding}
+    hypothesis.assume(kernel > padding)
+
+    def both(module: Any) -> Any:
+        return lambda x, k, b: module.conv_relu_max_pool(x, k, b, **options)
+
+    assert_agree(both(ops), both(reference), *args, order=1)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16, np.float32])
+def test_rounded_as_the_three_in_sequence(dtype: Any) -> None:
+    """A bias of 64 rounds neighbours to ties: the first of them wins."""
+    x, kernel = normals((3, 8, 8, 2), dtype), normals((3, 3, 2, 4), dtype, seed=1)
+    bias = jnp.array([64, -1, 0, 300], dtype)
+    dy = normals((3, 4, 4, 4), dtype, seed=2)
+
+    def fused(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        return ops.conv_relu_max_pool(x, kernel, bias, 2, padding=1)
+
+    apart = value_and_gradients(lambda *args: in_sequence(ops, *args, window=2, padding=1), dy, x, kernel, bias)
+    found = value_and_gradients(fused, dy, x, kernel, bias)
+    assert_equal_trees(found[:2], apart[:2])
+    assert_equal_trees(found[2:], apart[2:], roundings=4)  # db adds a quarter of the terms
+
+
+def test_nan_is_passed_on_and_has_no_gradient() -> None:
+    x = line(1, np.nan, 3, 4, -5, -6).astype(np.float64)
+    kernel, bias, dy = jnp.ones((1, 1, 1)), jnp.zeros(1), line(1, 2, 3)
+    for f in (
+        lambda *args: ops.conv_relu_max_pool(*args, window=2),
+        lambda *args: in_sequence(ops, *args, window=2),
+        lambda *args: reference.conv_relu_max_pool(*args, window=2),
+    ):
+        y, dx = value_and_gradients(f, dy, x, kernel, bias)[:2]
+        assert np.isnan(y[0, 0, 0]) and y[0, 1:, 0].tolist() == [4, 0]
+        assert dx.ravel().tolist() == [0, 0, 0, 2, 0, 0]
+
+
+def test_more_taps_than_a_byte_holds() -> None:
+    x, kernel = integers((1, 300, 1), greatest=100), jnp.ones((1, 1, 1))
+    y, dx, _, _ = value_and_gradients(
+        lambda *args: ops.conv_relu_max_pool(*args, window=255), jnp.ones((1, 1, 1)), x, kernel, jnp.zeros(1)
+    )
+    assert y.item() == x[0, :255].max() and dx[0, int(jnp.argmax(x[0, :255])), 0] == 1 == dx.sum()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"x": jnp.ones((4, 4, 2))},
+            "conv_relu_max_pool: x must be|conv_relu_max_pool: kernel must|of as many spatial",
+        ),
+        ({"bias": jnp.ones(4)}, r"conv_relu_max_pool: bias must be \(C_out,\) = \(3,\) .* got shape \(4,\)"),
+        ({"window": 9}, "conv_relu_max_pool: the window spans 9 on spatial axis 0"),
+        ({"groups": 2}, "conv_relu_max_pool: groups must be a positive int that divides"),
+    ],
+)
+def test_wrong_arguments(change: dict[str, Any], says: str) -> None:
+    options = {"x": jnp.ones((1, 6, 6, 2)), "kernel": jnp.ones((3, 3, 2, 3)), "bias": None, "window": 2} | change
+    with pytest.raises(ValueError, match=says):
+        ops.conv_relu_max_pool(**options)
