@@ -59,14 +59,14 @@ def test_gradients_to_second_order(options: dict[str, Any]) -> None:
         return reference.conv_relu_max_pool(x, kernel, bias, **options)
 
     assert_agree(block, plain, *args)
-    assert_agree(block, lambda *args: in_sequence(ops, *args, **options), *args)
+    assert_agree(block, lambda x, k, b: in_sequence(ops, x, k, b, **options), *args)
 
 
 def test_away_from_ties_by_differences_too() -> None:
     args = normals((2, 6, 5, 2)), normals((3, 3, 2, 3), seed=1), normals((3,), seed=2)
     check(
-        lambda *args: ops.conv_relu_max_pool(*args, window=2, padding=1),
-        lambda *args: reference.conv_relu_max_pool(*args, window=2, padding=1),
+        lambda x, k, b: ops.conv_relu_max_pool(x, k, b, window=2, padding=1),
+        lambda x, k, b: reference.conv_relu_max_pool(x, k, b, window=2, padding=1),
         *args,
     )
 
@@ -95,7 +95,7 @@ def test_rounded_as_the_three_in_sequence(dtype: Any) -> None:
     def fused(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         return ops.conv_relu_max_pool(x, kernel, bias, 2, padding=1)
 
-    apart = value_and_gradients(lambda *args: in_sequence(ops, *args, window=2, padding=1), dy, x, kernel, bias)
+    apart = value_and_gradients(lambda x, k, b: in_sequence(ops, x, k, b, window=2, padding=1), dy, x, kernel, bias)
     found = value_and_gradients(fused, dy, x, kernel, bias)
     assert_equal_trees(found[:2], apart[:2])
     assert_equal_trees(found[2:], apart[2:], roundings=4)  # db adds a quarter of the terms
@@ -105,9 +105,9 @@ def test_nan_is_passed_on_and_has_no_gradient() -> None:
     x = line(1, np.nan, 3, 4, -5, -6).astype(np.float64)
     kernel, bias, dy = jnp.ones((1, 1, 1)), jnp.zeros(1), line(1, 2, 3)
     for f in (
-        lambda *args: ops.conv_relu_max_pool(*args, window=2),
-        lambda *args: in_sequence(ops, *args, window=2),
-        lambda *args: reference.conv_relu_max_pool(*args, window=2),
+        lambda x, k, b: ops.conv_relu_max_pool(x, k, b, window=2),
+        lambda x, k, b: in_sequence(ops, x, k, b, window=2),
+        lambda x, k, b: reference.conv_relu_max_pool(x, k, b, window=2),
     ):
         y, dx = value_and_gradients(f, dy, x, kernel, bias)[:2]
         assert np.isnan(y[0, 0, 0]) and y[0, 1:, 0].tolist() == [4, 0]
@@ -117,7 +117,7 @@ def test_nan_is_passed_on_and_has_no_gradient() -> None:
 def test_more_taps_than_a_byte_holds() -> None:
     x, kernel = integers((1, 300, 1), greatest=100), jnp.ones((1, 1, 1))
     y, dx, _, _ = value_and_gradients(
-        lambda *args: ops.conv_relu_max_pool(*args, window=255), jnp.ones((1, 1, 1)), x, kernel, jnp.zeros(1)
+        lambda x, k, b: ops.conv_relu_max_pool(x, k, b, window=255), jnp.ones((1, 1, 1)), x, kernel, jnp.zeros(1)
     )
     assert y.item() == x[0, :255].max() and dx[0, int(jnp.argmax(x[0, :255])), 0] == 1 == dx.sum()
 
