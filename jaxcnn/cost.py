@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 import jaxcnn.ops
 from jaxcnn.ops._dtypes import accumulator
@@ -38,8 +39,8 @@ Arguments = dict[str, Any]
 Shape = jax.ShapeDtypeStruct
 Count = Callable[[Arguments, Shape], int]
 
-_INPUTS = ("x", "dy", "patches", "z", "logits", "probabilities", "labels")
-_PARAMETERS = ("kernel", "bias", "scale")
+_INPUTS = ("x", "lhs", "dy", "patches", "z", "logits", "probabilities", "labels")
+_PARAMETERS = ("kernel", "rhs", "bias", "scale")
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,11 @@ def _terms(g: str) -> Count:
     return count
 
 
+def _terms_in_laxs_layout(args: Arguments, y: Shape) -> int:
+    numbers = lax.conv_dimension_numbers(args["lhs"].shape, args["rhs"].shape, args["dimension_numbers"])
+    return y.size * args["rhs"].size // args["rhs"].shape[numbers.rhs_spec[0]]
+
+
 def _terms_before_pooling(args: Arguments, y: Shape) -> int:
     """The terms of the convolution in `conv_relu_max_pool`, whose result the block never shows."""
     options = {name: args[name] for name in ("stride", "padding", "dilation", "groups")}
@@ -248,6 +254,7 @@ def _sum(*counts: Count) -> Count:
 _RULES = {
     "avg_pool": _Rule(_none, _none),
     "conv": _Rule(_terms("y"), _bytes("x", "kernel")),
+    "conv_general_dilated": _Rule(_terms_in_laxs_layout, _bytes("lhs", "rhs")),
     "conv_relu_max_pool": _Rule(_terms_before_pooling, _sum(_bytes("x", "kernel"), _winners)),
     "correlate": _Rule(_terms("y"), _bytes("x", "kernel")),
     "cross_entropy": _Rule(_none, _bytes("probabilities", "labels")),

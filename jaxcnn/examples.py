@@ -92,6 +92,9 @@ OPS: dict[str, Example] = {
         lambda m, dy, k: m.input_gradient(dy, k, (dy.shape[0], *_X.shape[1:]), groups=2, **_WINDOW), _DY, _KERNEL
     ),
     "kernel_gradient": _exact(lambda m, x, dy: m.kernel_gradient(x, dy, _KERNEL.shape, groups=2, **_WINDOW), _X, _DY),
+    "conv_general_dilated": _exact(
+        lambda m, x, k: m.conv_general_dilated(x, k, (1, 2), ((1, 0), (0, 1))), _shape(3, 2, 3, 4), _shape(3, 2, 2, 2)
+    ),
     "conv_relu_max_pool": _exact(
         lambda m, x, k, b: m.conv_relu_max_pool(x, k, b, **_BLOCK), _X, _KERNEL, _shape(2), has_kinks=True
     ),

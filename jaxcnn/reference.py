@@ -9,6 +9,7 @@ from jaxcnn.ops._conv._maps import reference_correlate as correlate
 from jaxcnn.ops._conv._maps import reference_input_gradient as input_gradient
 from jaxcnn.ops._conv._maps import reference_kernel_gradient as kernel_gradient
 from jaxcnn.ops._conv._rule import reference as conv
+from jaxcnn.ops._conv_general_dilated import reference as conv_general_dilated
 from jaxcnn.ops._conv_relu_max_pool import reference as conv_relu_max_pool
 from jaxcnn.ops._cross_entropy import reference as cross_entropy
 from jaxcnn.ops._dense import reference as dense
@@ -26,6 +27,7 @@ from jaxcnn.ops._unfold import reference_unfold as unfold
 __all__ = [
     "avg_pool",
     "conv",
+    "conv_general_dilated",
     "conv_relu_max_pool",
     "correlate",
     "cross_entropy",

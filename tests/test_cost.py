@@ -41,6 +41,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("conv", (floats(2, 8, 7, 4), floats(3, 2, 4, 6)), {}),
     ("conv", (floats(2, 8, 7, 4), floats(3, 2, 4, 6), floats(6)), {"padding": "SAME"}),
     ("conv", (floats(2, 9, 4, dtype="bfloat16"), floats(3, 2, 6), floats(6)), {"groups": 2, "stride": 2}),
+    ("conv_general_dilated", (floats(2, 4, 8, 7), floats(6, 2, 3, 2), (1, 2), "SAME"), {"feature_group_count": 2}),
     ("conv_relu_max_pool", (floats(2, 8, 7, 4), floats(3, 2, 4, 6), floats(6), 2), {"padding": 1, "stride": (1, 2)}),
     ("conv_relu_max_pool", (floats(2, 9, 4), floats(3, 2, 6), None, 3), {"groups": 2, "pool_stride": 1}),
     ("correlate", (floats(2, 5, 6, 7, 2), floats(2, 3, 2, 2, 3)), {"dilation": (1, 2, 1)}),

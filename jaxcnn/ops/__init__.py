@@ -8,6 +8,7 @@ from jaxcnn.ops._conv import conv as conv
 from jaxcnn.ops._conv import correlate as correlate
 from jaxcnn.ops._conv import input_gradient as input_gradient
 from jaxcnn.ops._conv import kernel_gradient as kernel_gradient
+from jaxcnn.ops._conv_general_dilated import conv_general_dilated as conv_general_dilated
 from jaxcnn.ops._conv_relu_max_pool import conv_relu_max_pool as conv_relu_max_pool
 from jaxcnn.ops._cross_entropy import cross_entropy as cross_entropy
 from jaxcnn.ops._dense import dense as dense

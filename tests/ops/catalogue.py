@@ -54,6 +54,10 @@ OPS: dict[str, Op] = {
     "kernel_gradient": Op(
         lambda m, x, dy: m.kernel_gradient(x, dy, K.shape, **KERNEL), (X, DY), batched=2, result_is_batched=False
     ),
+    "conv_general_dilated": Op(
+        lambda m, x, k: m.conv_general_dilated(x, k, (1, 2), ((1, 0), (0, 1)), rhs_dilation=(2, 1)),
+        (integers((3, 2, 3, 4)), integers((2, 2, 2, 2), seed=1)),
+    ),
     "conv_relu_max_pool": Op(
         lambda m, x, k, b: m.conv_relu_max_pool(x, k, b, 2, padding=1, pool_stride=1, groups=2), (X, K, integers((2,)))
     ),

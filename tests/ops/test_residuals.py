@@ -27,6 +27,17 @@ MOMENT: Own = ("float32", (3, 1))
 # of each op: its arguments, those that it keeps by number, once each, and dtype and shape of each array of its own
 KEEPS: dict[str, tuple[Callable[..., Any], tuple[jax.Array, ...], list[int], list[Own]]] = {
     "conv": (ops.conv, (X, KERNEL, BIAS), [0, 1], []),
+    "conv_general_dilated": (
+        partial(
+            ops.conv_general_dilated,
+            window_strides=(1, 1),
+            padding="VALID",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        ),
+        (X, KERNEL),
+        [0, 1],
+        [],
+    ),
     "conv_relu_max_pool": (
         partial(ops.conv_relu_max_pool, window=2),
         (X, KERNEL, BIAS),

@@ -1,0 +1,106 @@
+"""`lax.conv_general_dilated`'s signature over `conv`'s rules, for code that was written for it.
+
+Legend
+    lhs     x, rhs the kernel, in the layouts that `dimension_numbers` names: two axes of each and any spatial ones
+
+Forward     y = correlate(x, k), the axes moved to (N, *spatial, C) and (*k, C_in/groups, C_out) and back         [R 1]
+Backward    a permutation's gradient is its inverse; the rest is `_conv/_rule.py`'s
+Residuals   x and k, once, in conv's layout
+Conventions conv's, so that no window may lie wholly in padding, no padding be negative; no lhs_dilation, no groups of
+            the batch, no out_sharding. What it cannot do raises; `jaxcnn.reference` has lax's own.
+Sources     [R] 1.2-1.4; lax.conv_general_dilated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+
+from jaxcnn.ops._arguments import float_array, refuse
+from jaxcnn.ops._conv import conv
+
+reference = lax.conv_general_dilated
+
+
+def conv_general_dilated(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    out_sharding: Any = None,
+) -> jax.Array:
+    """`conv` under the name and signature of `jax.lax.conv_general_dilated`, as for `flax.linen.Conv`.
+
+    Args:
+        lhs: images, of rank 3 or more, floating.
+        rhs: the kernel, of the same rank, floating; rounded to the dtype of lhs.
+        window_strides: one per spatial axis.
+        padding: "SAME", "VALID", or a (low, high) pair per spatial axis, none negative.
+        lhs_dilation: None or ones.
+        rhs_dilation: None or one per spatial axis.
+        dimension_numbers: as in lax: None for NCHW, strings such as ("NHWC", "HWIO", "NHWC"), or lax's own.
+        feature_group_count: groups of channels.
+        batch_group_count: 1.
+        precision, preferred_element_type: as in `conv`.
+        out_sharding: None.
+
+    Returns:
+        the convolution, in the layout and dtype that lax gives it.
+
+    Raises:
+        ValueError: as `conv`; an argument that is not as above.
+
+    Source:
+        [R 1], [V 1].
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> x, kernel = jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3))
+        >>> conv_general_dilated(x, kernel, (1, 1), "SAME").shape
+        (1, 4, 8, 8)
+    """
+    op = "conv_general_dilated"
+    lhs, rhs = float_array(op, "lhs", lhs), float_array(op, "rhs", rhs)
+    if lhs_dilation is not None and {*lhs_dilation} != {1}:
+        refuse(op, f"lhs_dilation must be None or ones, got {lhs_dilation!r}; use input_gradient for a transposed conv")
+    if batch_group_count != 1:
+        refuse(op, f"batch_group_count must be 1, got {batch_group_count!r}; use jax.lax.conv_general_dilated")
+    if out_sharding is not None:
+        refuse(op, f"out_sharding must be None, got {out_sharding!r}; use jax.lax.conv_general_dilated")
+    if lhs.ndim < 3 or lhs.ndim != rhs.ndim:
+        refuse(op, f"lhs and rhs must have the same rank, 3 or more, got shapes {lhs.shape} and {rhs.shape}")
+    numbers = _numbers(op, lhs, rhs, dimension_numbers)
+    batch, feature, *spatial = numbers.lhs_spec
+    outward, inward, *taps = numbers.rhs_spec
+    y = conv(
+        jnp.transpose(lhs, (batch, *spatial, feature)),
+        jnp.transpose(rhs, (*taps, inward, outward)),
+        stride=tuple(window_strides),
+        padding=padding if isinstance(padding, str) else tuple(tuple(pair) for pair in padding),
+        dilation=1 if rhs_dilation is None else tuple(rhs_dilation),
+        groups=feature_group_count,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )
+    batch, feature, *spatial = numbers.out_spec
+    return jnp.moveaxis(y, range(y.ndim), (batch, *spatial, feature))
+
+
+def _numbers(op: str, lhs: jax.Array, rhs: jax.Array, dimension_numbers: Any) -> lax.ConvDimensionNumbers:
+    """lax's own reading of the layouts."""
+    try:
+        return lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    except (TypeError, ValueError) as error:
+        refuse(op, f"dimension_numbers must be as in lax, got {dimension_numbers!r} ({' '.join(str(error).split())})")
