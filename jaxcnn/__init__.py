@@ -3,6 +3,7 @@
 jaxcnn.ops          the operations, with hand-derived gradients
 jaxcnn.reference    the same as plain forwards, for autodiff
 jaxcnn.check        is a gradient rule right?
+jaxcnn.bench        how fast the rules are, against autodiff
 jaxcnn.examples     every op and net at one small point
 jaxcnn.nets         the papers' networks
 jaxcnn.train        the training step and the loop around it (loads optax)
@@ -23,7 +24,7 @@ from jaxcnn import reference as reference
 
 __version__ = "0.1.0"
 
-_LOADED_ON_USE = ("check", "cost", "data", "examples", "figures", "runs", "train")
+_LOADED_ON_USE = ("bench", "check", "cost", "data", "examples", "figures", "runs", "train")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -116,6 +116,7 @@ def part_of(path: Path) -> str:
 ALLOWED = {
     "ops": {"ops"},
     "reference": {"ops"},
+    "bench": {"bench", "check", "nets", "ops", "reference", "train"},
     "check": {"check"},
     "examples": {"check", "nets", "ops", "reference"},
     "nets": {"ops", "nets"},

@@ -13,6 +13,7 @@ import typer
 
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
+from jaxcnn.cli.bench import bench
 from jaxcnn.cli.check import check
 from jaxcnn.cli.explain import explain
 from jaxcnn.cli.predict import predict
@@ -30,6 +31,7 @@ app.command()(train)
 app.command()(predict)
 app.command()(explain)
 app.command()(check)
+app.command()(bench)
 
 
 def _print_version(wanted: bool) -> bool:

@@ -1,0 +1,136 @@
+"""`jaxcnn bench`: how fast, against what, on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from jaxcnn.cli._devices import devices
+from jaxcnn.cli._failure import Failure
+
+_WHAT = ("ops", "steps", "memory")
+
+
+def bench(
+    what: Annotated[str, typer.Argument(help=f"One of {', '.join(_WHAT)}.")],
+    quick: Annotated[bool, typer.Option("--quick", help="A small part, in about a minute.")] = False,
+    only: Annotated[str, typer.Option(help="Cases whose name holds this text.")] = "",
+    tune: Annotated[bool, typer.Option("--tune", help="Of ops: every algorithm of convolution, apart.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.0, help="To spend on a case, compiling aside.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the inputs.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="A new file for the results as JSON.")] = None,
+) -> None:
+    """Time the hand-derived rules against autodiff, each result verified before it is timed.
+
+    "autodiff" is jax.grad of the idiomatic forward, "rewrite" jax.grad of the best rewrite of it that autodiff can
+    handle. All ways of a case run in turns on the same fresh inputs; a ratio over 1 says that ours is faster.
+    """
+    import json
+
+    if what not in _WHAT:
+        raise Failure(f"WHAT must be one of {', '.join(_WHAT)}, got {what!r}")
+    if out is not None and out.exists():
+        raise Failure(f"{out} exists; give a new file, nothing is overwritten")
+    device = devices()[0]
+    from jaxcnn import bench
+
+    if what == "memory":
+        rows = _with_progress(bench.memory_rows(), None)
+    else:
+        make = bench.ops_cases(quick=quick, tune=tune) if what == "ops" else bench.steps_cases(quick=quick)
+        cases = [case for case in make if only in case.name]
+        if not cases:
+            raise Failure(f"no case of {what} has {only!r} in its name")
+        rows = _with_progress(bench.run(cases, seconds=seconds, seed=seed), len(cases))
+    rate = round(bench.product_rate(), 1)
+    result = {"made_by": _made_by(device, seed), "product_gflops": rate, "rows": rows}
+    if out is not None:
+        out.write_text(json.dumps(result, indent=1) + "\n")
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160
+    console.print(_memory_table(rows) if what == "memory" else _table(rows, rate))
+
+
+def _with_progress(found: Any, total: int | None) -> list[dict[str, Any]]:
+    console = Console(stderr=True)
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    rows = []
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        for row in found:
+            rows.append(row)
+            progress.update(task, advance=1, description=row["name"])
+    return rows
+
+
+def _made_by(device: Any, seed: int) -> dict[str, Any]:
+    import os
+    import platform
+    import time
+    from importlib.metadata import version
+
+    import jax
+
+    from jaxcnn import __version__
+
+    return {
+        "jaxcnn": __version__,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "numpy": version("numpy"),
+        "optax": version("optax"),
+        "device": f"{device.device_kind}, {jax.device_count()} of them",
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "seed": seed,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _table(rows: list[dict[str, Any]], rate: float) -> Table:
+    ways = list(dict.fromkeys(way for row in rows for way in row["ways"]))
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("case")
+    for way in ways:
+        table.add_column(f"{way}\nms: min / median", justify="right", no_wrap=True)
+    for way in ways[1:]:
+        table.add_column(f"{way}\n/ ours", justify="right", no_wrap=True)
+    table.add_column("GF/s\nof ours", justify="right", no_wrap=True)
+    for row in rows:
+        ours = row["ways"]["ours"]
+        ratios = [row["ways"][way]["min_ms"] / ours["min_ms"] if way in row["ways"] else None for way in ways[1:]]
+        speed = row["flops"] / ours["min_ms"] / 1e6
+        table.add_row(
+            row["name"],
+            *(f"{t['min_ms']:.3g} / {t['median_ms']:.3g}" if (t := row["ways"].get(way)) else "" for way in ways),
+            *("" if ratio is None else f"[{'green' if ratio >= 1 else 'red'}]{ratio:.2f}[/]" for ratio in ratios),
+            f"{speed:.0f} ({speed / rate:.0%})" if row["flops"] else "",
+        )
+    against = [row["ways"]["autodiff"]["min_ms"] / row["ways"]["ours"]["min_ms"] for row in rows]
+    table.caption = (
+        f"autodiff / ours: least {min(against):.2f}, median {median(against):.2f}, greatest {max(against):.1f}; "
+        f"{sum(ratio < 0.9 for ratio in against)} of {len(rows)} below 0.9; matrix products here: {rate:.0f} GF/s"
+    )
+    return table
+
+
+def _memory_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("bytes", "ours", "autodiff", "ours / autodiff"):
+        table.add_column(column, justify="left" if column == "bytes" else "right")
+    for row in rows:
+        ours, autodiff = row["bytes"]["ours"], row["bytes"]["autodiff"]
+        table.add_row(row["name"], f"{ours:,}", f"{autodiff:,}", f"{ours / autodiff:.2f}" if autodiff else "")
+    return table
