@@ -21,7 +21,7 @@ from jaxcnn.ops._dtypes import Dtypes
 
 MULTIPLY_ADDS = 1.2e8  # of a call: the batch is made to fit
 GREATEST_BATCH = 128
-GREATEST_ELEMENTS = 2**23  # of x, so that inputs stay small beside the work
+GREATEST_ELEMENTS = 2**22  # of x, so that inputs stay small beside the work
 
 
 class Geometry(NamedTuple):

@@ -14,6 +14,7 @@ from jax import lax
 
 from jaxcnn import nets, ops, reference, train
 from jaxcnn.bench._run import Case
+from jaxcnn.bench._torch import torch_step
 
 SCANNED = 8
 
@@ -63,6 +64,7 @@ def step_program(name: str, batch: int, optimizer: Any, module: ModuleType) -> A
 def _step_case(name: str, batch: int, optimizer: Any, scanned: int) -> Case:
     ways = {"ours": ops, "autodiff": idiomatic(), "rewrite": reference}
     after = _params_after_all if scanned else _params_after
+    in_torch = torch_step(name, getattr(nets, name).apply)
     return Case(
         name=f"{name}, batch {batch}" + (f", {scanned} steps in lax.scan" if scanned else ""),
         group="steps",
@@ -73,6 +75,7 @@ def _step_case(name: str, batch: int, optimizer: Any, scanned: int) -> Case:
         draw=lambda random: _drawn(name, batch, optimizer, random, *([scanned] if scanned else [])),
         tolerance=0.05,
         steps=scanned or 1,
+        foreign={"pytorch": in_torch} if in_torch and not scanned else {},
     )
 
 

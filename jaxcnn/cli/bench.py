@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -40,25 +41,27 @@ def bench(
     device = devices()[0]
     from jaxcnn import bench
 
-    if what == "memory":
-        rows = _with_progress(bench.memory_rows(), None)
-    else:
+    found, total = bench.memory_rows(), None
+    if what != "memory":
         make = bench.ops_cases(quick=quick, tune=tune) if what == "ops" else bench.steps_cases(quick=quick)
         cases = [case for case in make if only in case.name]
         if not cases:
             raise Failure(f"no case of {what} has {only!r} in its name")
-        rows = _with_progress(bench.run(cases, seconds=seconds, seed=seed), len(cases))
+        found, total = bench.run(cases, seconds=seconds, seed=seed), len(cases)
     rate = round(bench.product_rate(), 1)
-    result = {"made_by": _made_by(device, seed), "product_gflops": rate, "rows": rows}
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n")
+    rows: list[dict[str, Any]] = []
+    for row in _with_progress(found, total):
+        rows.append(row)
+        if out is not None:  # each time, so that what an interruption leaves is whole
+            result = {"made_by": _made_by(device, seed), "product_gflops": rate, "rows": rows}
+            out.write_text(json.dumps(result, indent=1) + "\n")
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 160
     console.print(_memory_table(rows) if what == "memory" else _table(rows, rate))
 
 
-def _with_progress(found: Any, total: int | None) -> list[dict[str, Any]]:
+def _with_progress(found: Iterator[dict[str, Any]], total: int | None) -> Iterator[dict[str, Any]]:
     console = Console(stderr=True)
     columns = (
         BarColumn(),
@@ -67,13 +70,11 @@ def _with_progress(found: Any, total: int | None) -> list[dict[str, Any]]:
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    rows = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
         for row in found:
-            rows.append(row)
             progress.update(task, advance=1, description=row["name"])
-    return rows
+            yield row
 
 
 def _made_by(device: Any, seed: int) -> dict[str, Any]:

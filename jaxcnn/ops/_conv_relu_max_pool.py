@@ -32,6 +32,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
 from jaxcnn.ops import _max_pool, _relu
@@ -155,5 +156,6 @@ def _pooled(form: Form, pool: Window, x: X, kernel: Kernel, bias: Bias) -> tuple
     """y and winner; `nobody` is the number of taps."""
     z = _rule.correlate(form, x, kernel)
     z = z + bias.astype(z.dtype)
+    z = lax.optimization_barrier(z)  # or XLA:CPU may compute it again for every tap of the window that reads it
     greatest, winner = select(z, pool)
     return jnp.maximum(greatest, 0), jnp.where(greatest > 0, winner, winner.dtype.type(pool.tap_count))

@@ -59,7 +59,7 @@ def test_integers_by_hand(name: str, which: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "which"), CAN)
-@drawn(max_examples=3)
+@drawn(max_examples=2)
 @hypothesis.given(convolutions())
 def test_any_geometry(
     name: str, which: str, drawn: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], dict[str, Any]]
@@ -229,3 +229,56 @@ class TestKernelGradientsInChunks:
         laxs_own = jax.jit(partial(reference.kernel_gradient, kernel_shape=(3, 3, 16, 32), padding=1))(x, dy)
         # sums of 65,536 products, each side in an order of its own
         assert_equal_trees(jax.jit(dk)(x, dy), laxs_own, roundings=64)
+
+
+# on a CPU: the map, and x, kernel and options of a form that a row is for, in the table's order
+ROWS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+    ("correlate", (1, 8, 8, 4), (3, 3, 1, 4), {"groups": 4}),
+    ("correlate", (1, 8, 8, 1), (3, 3, 1, 2), {}),
+    ("correlate", (1, 8, 8, 32), (1, 1, 32, 8), {}),
+    ("correlate", (1, 4, 4, 4, 8), (2, 2, 2, 8, 8), {}),
+    ("input_gradient", (1, 8, 8, 4), (3, 3, 1, 4), {"groups": 4}),
+    ("input_gradient", (1, 8, 8, 1), (3, 3, 1, 1), {}),
+    ("input_gradient", (1, 8, 8, 32), (1, 1, 32, 8), {}),
+    ("input_gradient", (1, 8, 8, 3), (3, 3, 3, 8), {}),
+    ("input_gradient", (1, 4, 4, 4, 8), (2, 2, 2, 8, 8), {}),
+    ("input_gradient", (1, 8, 8, 16), (3, 3, 16, 8), {"stride": 2}),
+    ("input_gradient", (1, 8, 8, 32), (3, 3, 32, 8), {"stride": 2}),
+    ("input_gradient", (1, 8, 8, 32), (5, 5, 32, 8), {"stride": 2}),
+    ("kernel_gradient", (1, 8, 8, 4), (3, 3, 2, 4), {"groups": 2}),
+    ("kernel_gradient", (1, 8, 8, 32), (1, 1, 32, 8), {}),
+    ("kernel_gradient", (1, 8, 8, 8), (5, 5, 8, 8), {}),
+    ("kernel_gradient", (1, 8, 8, 8), (3, 3, 8, 8), {}),
+]
+
+
+def test_every_row_of_the_choosers_table_is_reached() -> None:
+    reached = []
+    for which, x_shape, kernel_shape, options in ROWS:
+        form = form_of(x_shape, kernel_shape, options, np.float32)
+        fitting = [row for row in _choose.TABLE if (row.platform, row.map) == ("cpu", which) and row.fits(form)]
+        reached.append(fitting[0])
+        assert _choose.chosen(which, "cpu", form) == fitting[0].algorithm
+        assert _choose.chosen(which, "tpu", form) == "direct"
+    assert reached == list(_choose.TABLE)
+
+
+@pytest.mark.parametrize(
+    ("which", "x_shape", "kernel_shape", "options"), ROWS, ids=[row.algorithm for row in _choose.TABLE]
+)
+def test_what_is_chosen_is_at_most_four_times_as_far_off_as_direct(
+    which: str, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    """In float32, against float64, at the greatest of eight draws of each."""
+    y_shape = jax.eval_shape(partial(ops.conv, **options), jnp.zeros(x_shape), jnp.zeros(kernel_shape)).shape
+    shapes = ((8, *x_shape[1:]), kernel_shape, (8, *y_shape[1:]))
+    args = tuple(normals(shape, np.float32, seed=seed) for seed, shape in enumerate(shapes))
+    exact = jax.jit(MAPS[which](reference, options))(*(a.astype(float) for a in args))
+
+    def error(algorithm: str) -> float:
+        found = jax.jit(MAPS[which](ops, {**options, "algorithm": algorithm}))(*args)
+        return float(
+            np.max(np.abs(np.asarray(found, float) - exact)) / np.max(np.abs(exact)) / np.finfo(np.float32).eps
+        )
+
+    assert error("auto") <= 4 * max(error("direct"), 0.5)

@@ -1,4 +1,4 @@
-"""Which algorithm computes which map: as asked for, or the first row of a table that fits."""
+"""Which algorithm computes which map: as asked for, or the first row of a table that fits and can."""
 
 from __future__ import annotations
 
@@ -38,9 +38,48 @@ class Row(NamedTuple):
     algorithm: str
 
 
+def _is_depthwise(form: Form) -> bool:
+    return form.groups == form.c_in > 1
+
+
+def _is_thin(form: Form) -> bool:
+    return form.groups == 1 and max(form.c_in, form.c_out) <= 16
+
+
+def _is_strided(form: Form) -> bool:
+    return max(form.window.stride) > 1
+
+
+def _is_one_tap(form: Form) -> bool:
+    return form.groups == 1 and form.window.tap_count == 1
+
+
+def _has_volume(form: Form) -> bool:
+    return form.groups == 1 and len(form.window.shape) > 2
+
+
+# The first row that fits. Beside each: how many times as long lax's own takes, on 2 cores, float32 (experiments/speed).
+# Kernel gradients are never `direct` on a CPU: in a loop body XLA computes those by a naive path, tens of times slower.
+# `winograd2` and `winograd4` were never the fastest there; `direct` is cuDNN's or the TPU's own elsewhere.
 TABLE: tuple[Row, ...] = (
-    Row("cpu", "kernel_gradient", lambda form: form.groups > 1, "taps"),
-    Row("cpu", "kernel_gradient", lambda form: True, "im2col"),
+    Row("cpu", "correlate", _is_depthwise, "taps"),  # 3x3: 9 to 68; 5x5: 32
+    Row("cpu", "correlate", lambda f: f.c_in == 1 and f.c_out <= 4, "taps"),  # 6x6: 15; of more, slow in a loop
+    Row("cpu", "correlate", lambda f: _is_one_tap(f) and f.c_in >= 32, "taps"),  # 2.0 to 2.6
+    Row("cpu", "correlate", _has_volume, "im2col"),  # 2.9
+    Row("cpu", "input_gradient", _is_depthwise, "taps"),  # 51 to 160
+    Row("cpu", "input_gradient", lambda f: f.c_in == f.c_out == 1, "taps"),  # 14
+    Row("cpu", "input_gradient", lambda f: _is_one_tap(f) and not 4 < f.c_in < 32, "taps"),  # 1.3 to 4.8
+    Row("cpu", "input_gradient", lambda f: f.groups == 1 and f.c_in <= 4, "im2col"),  # 1.6 to 4.3
+    Row("cpu", "input_gradient", _has_volume, "im2col"),  # 7.8
+    Row("cpu", "input_gradient", lambda f: _is_strided(f) and f.groups == 1 and f.c_in <= 16, "phases"),  # 3.8
+    Row("cpu", "input_gradient", lambda f: _is_strided(f) and f.groups == 1 and f.window.tap_count <= 9, "taps"),  # 1.5
+    Row("cpu", "input_gradient", _is_strided, "phases"),
+    Row("cpu", "kernel_gradient", lambda f: f.groups > 1, "taps"),  # grouped: 44 to 67; depthwise: 3 to 8
+    Row("cpu", "kernel_gradient", _is_one_tap, "taps"),  # 2.3 to 5.3
+    Row(
+        "cpu", "kernel_gradient", lambda f: _is_thin(f) and f.window.tap_count >= 25 and not _is_strided(f), "fft"
+    ),  # 1.1-11
+    Row("cpu", "kernel_gradient", lambda f: True, "im2col"),  # dense 3x3: 0.6 to 3.3; larger: 0.5 to 2.3
 )
 
 
@@ -67,8 +106,14 @@ def chosen(which: str, platform: str, form: Form) -> str:
     asked = form.algorithms[MAPS.index(which)]
     if asked != "auto":
         return asked
-    fitting = (row for row in TABLE if (row.platform, row.map) == (platform, which) and row.fits(form))
-    return next((row.algorithm for row in fitting), "direct")
+    fitting = (
+        row.algorithm
+        for row in TABLE
+        if (row.platform, row.map) == (platform, which)
+        and row.fits(form)
+        and unsupported(which, row.algorithm, form) is None
+    )
+    return next(fitting, "direct")
 
 
 def run(which: str, form: Form, *args: jax.Array) -> jax.Array:

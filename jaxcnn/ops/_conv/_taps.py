@@ -21,6 +21,7 @@ from jax import lax
 from jaxcnn.ops._conv._chunks import summed
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
+from jaxcnn.ops._window import Window
 
 
 def unsupported(form: Form) -> str | None:
@@ -30,20 +31,18 @@ def unsupported(form: Form) -> str | None:
 
 def correlate(form: Form, x: X, kernel: Kernel) -> Y:
     """y = sum_u x_u k_u [R 1]."""
-    padded = form.window.pad(x)
     rows = _rows(form, kernel.astype(form.dtypes.x))
-    y = [_times(form, form.window.take(padded, tap), row) for tap, row in zip(form.window.taps, rows, strict=True)]
-    return reduce(jnp.add, y).astype(form.dtypes.y)
+    return _sum_of_taps(form, form.window, x, rows).astype(form.dtypes.y)
 
 
 def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
-    """dx = sum_u put_u(dy k_u^T) [R 6]."""
+    """dx = sum_u put_u(dy k_u^T) [R 6]; without a stride, the same sum over what each tap of a window over dy sees."""
     dtype = form.dtypes.of_gradients
-    rows = _rows(form, kernel.astype(form.dtypes.x).astype(dtype))
-    dx = [
-        form.window.put(_times(form, dy.astype(dtype), jnp.swapaxes(row, -1, -2)), tap)
-        for tap, row in zip(form.window.taps, rows, strict=True)
-    ]
+    dy, rows = dy.astype(dtype), _rows(form, kernel.astype(form.dtypes.x).astype(dtype))
+    transposed = jnp.swapaxes(rows, -1, -2)
+    if {*form.window.stride} == {1}:
+        return _sum_of_taps(form, _window_over_dy(form), dy, transposed[::-1]).astype(form.dtypes.x)
+    dx = [form.window.put(_times(form, dy, row), tap) for tap, row in zip(form.window.taps, transposed, strict=True)]
     return reduce(jnp.add, dx).astype(form.dtypes.x)
 
 
@@ -56,6 +55,19 @@ def _kernel_gradient(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
     window, padded = form.window, form.window.pad(x)
     rows = [_transposed_times(form, window.take(padded, tap), dy) for tap in window.taps]
     return jnp.stack(rows).reshape(*window.size, x.shape[-1] // form.groups, dy.shape[-1])
+
+
+def _sum_of_taps(form: Form, window: Window, array: jax.Array, rows: jax.Array) -> jax.Array:
+    padded = window.pad(array)
+    return reduce(jnp.add, [_times(form, window.take(padded, u), k) for u, k in zip(window.taps, rows, strict=True)])
+
+
+def _window_over_dy(form: Form) -> Window:
+    """The window of the full convolution: dy padded so that it gives every pixel of x."""
+    window = form.window
+    axes = zip(window.shape, window.out, window.span, window.padding, strict=True)
+    padding = tuple((r - 1 - lo, h - out + lo) for h, out, r, (lo, _) in axes)
+    return Window(window.out, window.size, window.stride, padding, window.dilation)
 
 
 def _rows(form: Form, kernel: jax.Array) -> jax.Array:
