@@ -218,8 +218,9 @@ def test_the_step_lowers_for(platform: str, digits: data.Split) -> None:
     state = jax.eval_shape(lambda key: train.init_state(init(key), optimizer, key), jax.random.key(0))
     lowered = jax.jit(step).trace(state, batch_of(digits, 0, 8)).lower(lowering_platforms=(platform,))
     convolutions = lowered.as_text().count("stablehlo.convolution")
-    # two forward, one input gradient or two, and but on a CPU, where they are matrix products, two kernel gradients
-    assert convolutions in ((3, 4) if platform == "cpu" else (5, 6))
+    # two forward, one input gradient or two, and two kernel gradients; on a CPU the second forward alone: the first, of
+    # one channel, is a sum over taps, and gradients to so few channels are matrix products
+    assert convolutions in ((1,) if platform == "cpu" else (5, 6))
 
 
 # The loop

@@ -124,7 +124,7 @@ def test_other_blocks_than_those_of_init_are_refused() -> None:
 
 
 def test_images_without_a_batch_axis_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"conv: x must be .* got x \(28, 28, 1\)"):
+    with pytest.raises(ValueError, match=r"conv_relu_max_pool: x must be .* got x \(28, 28, 1\)"):
         params = jax.eval_shape(gap_cnn.init, jax.random.key(0))
         jax.eval_shape(gap_cnn.apply, params, jnp.ones((28, 28, 1)))
 

@@ -87,9 +87,9 @@ def test_images_too_small_to_be_pooled_twice_are_refused() -> None:
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((9, 8, 2), r"conv: x must be .* got x \(9, 8, 2\)"),
+        ((9, 8, 2), r"conv_relu_max_pool: x must be .* got x \(9, 8, 2\)"),
         ((1, 12, 8, 2), r"dense: kernel must be \(F, C\) with F = 24"),
-        ((1, 9, 8, 1), r"conv: kernel must have C_in/groups = 1"),
+        ((1, 9, 8, 1), r"conv_relu_max_pool: kernel must have C_in/groups = 1"),
     ],
 )
 def test_other_images_are_refused(shape: tuple[int, ...], message: str) -> None:
