@@ -1,4 +1,4 @@
-"""The fused block: the three ops in sequence, to the last bit."""
+"""The fused block: the three ops in sequence, to the last bit but for the order of sums in narrow floats."""
 
 from __future__ import annotations
 
