@@ -58,9 +58,10 @@ def _has_volume(form: Form) -> bool:
     return form.groups == 1 and len(form.window.shape) > 2
 
 
-# The first row that fits. Beside each: how many times as long lax's own takes, on 2 cores, float32 (experiments/speed).
+# The first row that fits. Beside each: how many times as long lax's own took on 2 cores, float32, over 90 or so maps
+# whose times were not kept; experiments/speed has a tenth of the grid, and `jaxcnn bench ops --tune` measures it all.
 # Kernel gradients are never `direct` on a CPU: in a loop body XLA computes those by a naive path, tens of times slower.
-# `winograd2` and `winograd4` were never the fastest there; `direct` is cuDNN's or the TPU's own elsewhere.
+# `winograd2` and `winograd4` were never the fastest; `direct` is cuDNN's or the TPU's own elsewhere.
 TABLE: tuple[Row, ...] = (
     Row("cpu", "correlate", _is_depthwise, "taps"),  # 3x3: 9 to 68; 5x5: 32
     Row("cpu", "correlate", lambda f: f.c_in == 1 and f.c_out <= 4, "taps"),  # 6x6: 15; of more, slow in a loop
@@ -73,7 +74,7 @@ TABLE: tuple[Row, ...] = (
     Row("cpu", "input_gradient", _has_volume, "im2col"),  # 7.8
     Row("cpu", "input_gradient", lambda f: _is_strided(f) and f.groups == 1 and f.c_in <= 16, "phases"),  # 3.8
     Row("cpu", "input_gradient", lambda f: _is_strided(f) and f.groups == 1 and f.window.tap_count <= 9, "taps"),  # 1.5
-    Row("cpu", "input_gradient", _is_strided, "phases"),
+    Row("cpu", "input_gradient", _is_strided, "phases"),  # 5x5, 16 channels: 3.8; wide and grouped ones not measured
     Row("cpu", "kernel_gradient", lambda f: f.groups > 1, "taps"),  # grouped: 44 to 67; depthwise: 3 to 8
     Row("cpu", "kernel_gradient", _is_one_tap, "taps"),  # 2.3 to 5.3
     Row(
