@@ -20,7 +20,7 @@ import pytest
 from jax import lax
 
 from jaxcnn import ops, reference
-from jaxcnn.check import check_vjp, comparisons, distinct, integers
+from jaxcnn.check import _differences, check_vjp, comparisons, distinct, integers
 
 Function = Callable[..., Any]
 Rule = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -408,6 +408,25 @@ def test_float64_must_be_switched_on_to_be_asked_for() -> None:
 def test_order_is_at_least_one() -> None:
     with pytest.raises(ValueError, match="order must be at least 1, for gradients, got 0"):
         check_vjp(jnp.sin, (A,), order=0)
+
+
+def test_among_many_kinks_the_step_is_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of 65,536 lie within the first step."""
+    a, apart = (jax.device_put(np.random.default_rng(seed).normal(size=2**16)) for seed in range(2))
+    b = a + 0.02 * apart
+
+    def greater(beyond: float) -> Function:
+        def rule(a: jax.Array, b: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return jnp.where(a > b + beyond, dy, 0), jnp.where(a > b + beyond, 0, dy)
+
+        return jax.jit(with_rule(rule, jnp.maximum))
+
+    check_vjp(greater(0), (a, b))
+    with pytest.raises(AssertionError, match="along random direction 0 is off"):
+        check_vjp(greater(0.01), (a, b))
+    monkeypatch.setattr(_differences, "_SHORTER", (1,))
+    with pytest.raises(AssertionError, match="they lie at a kink"):
+        check_vjp(greater(0), (a, b))
 
 
 def test_a_kink_is_pointed_out_and_can_be_checked_at() -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from jaxcnn.check._points import on_device
 from jaxcnn.check._pull import Function, PyTree, floats_of, value_and_gradient, with_floats
 
 Points = list[jax.Array]  # every array with a leading axis: which point
@@ -27,14 +29,14 @@ def at_points(f: Function, args: tuple[PyTree, ...]) -> Callable[[Points, PyTree
 
 def stacked_points(args: tuple[PyTree, ...]) -> Points:
     """Two points: args, and args with every floating leaf reversed, which holds the same numbers elsewhere."""
-    return [jnp.stack([leaf, jnp.flip(leaf)]) for leaf in map(jnp.asarray, floats_of(args))]
+    return [on_device(np.stack([leaf, np.flip(leaf)]), jnp.result_type(leaf)) for leaf in floats_of(args)]
 
 
 def one_by_one(f: Function, args: tuple[PyTree, ...], points: Points, cotangents: PyTree) -> Any:
     """The plain loop that every transformation is held to."""
     at = jax.jit(at_points(f, args))
-    each = [at([leaf[i] for leaf in points], jax.tree.map(lambda c, i=i: c[i], cotangents)) for i in range(2)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    each = [at(*jax.tree.map(lambda leaf, i=i: np.asarray(leaf)[i], (points, cotangents))) for i in range(2)]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
 
 
 def _jit(f: Function, args: tuple[PyTree, ...]) -> Transformed:

@@ -45,7 +45,7 @@ def distinct(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = float) -> 
             f"give a smaller shape than {tuple(shape)} or a finer dtype"
         )
     evenly = (np.arange(count) - (count - 1) / 2 + (count % 2) / 4) * (4 / max(1, count))
-    return jnp.asarray(generator(key).permutation(evenly).reshape(shape), dtype)
+    return on_device(generator(key).permutation(evenly).reshape(shape), dtype)
 
 
 def integers(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = float, *, greatest: int = 2) -> jax.Array:
@@ -62,7 +62,12 @@ def integers(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = float, *, 
         >>> set(integers(jax.random.key(0), (100,), "float32").tolist()) == {-2.0, -1.0, 0.0, 1.0, 2.0}
         True
     """
-    return jnp.asarray(generator(key).integers(-greatest, greatest, shape, endpoint=True), dtype)
+    return on_device(generator(key).integers(-greatest, greatest, shape, endpoint=True), dtype)
+
+
+def on_device(numbers: Any, dtype: DTypeLike) -> jax.Array:
+    """As an array of jax's, without a program: for `jnp.asarray` XLA compiles one a shape."""
+    return jax.device_put(np.asarray(numbers, dtype))
 
 
 def generator(key: jax.Array) -> np.random.Generator:
@@ -82,6 +87,6 @@ def whole_like(random: np.random.Generator, tree: PyTree) -> PyTree:
 
 def _drawn_like(tree: PyTree, draw: Callable[..., Any]) -> PyTree:
     def drawn(leaf: Any) -> Any:
-        return jnp.asarray(draw(size=jnp.shape(leaf)), jnp.result_type(leaf)) if is_float(leaf) else None
+        return on_device(draw(size=jnp.shape(leaf)), jnp.result_type(leaf)) if is_float(leaf) else None
 
     return jax.tree.map(drawn, tree)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcnn.check._points import on_device
 from jaxcnn.check._pull import Function, PyTree, vjp
 
 
@@ -29,7 +30,7 @@ def smallest_cotangent(
         return jax.tree.unflatten(
             structure,
             [
-                jnp.asarray(part.reshape(np.shape(leaf)), jnp.result_type(leaf))
+                on_device(part.reshape(np.shape(leaf)), jnp.result_type(leaf))
                 for part, leaf in zip(parts, leaves, strict=True)
             ],
         )

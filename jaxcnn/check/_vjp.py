@@ -24,7 +24,7 @@ from jax.typing import DTypeLike
 from jaxcnn.check._around import AROUND, one_by_one, stacked_points
 from jaxcnn.check._compare import Comparison, allowed_ulps, compare, measured_rounding, rounding_growth
 from jaxcnn.check._differences import differences
-from jaxcnn.check._points import generator, normals_like, whole_like
+from jaxcnn.check._points import generator, normals_like, on_device, whole_like
 from jaxcnn.check._pull import Function, PyTree, floats_of, gradient, vjp, with_floats
 from jaxcnn.check._reproduce import smallest_cotangent
 
@@ -206,7 +206,7 @@ def _gradients(
 ) -> Iterator[Comparison]:
     """Along a cotangent, and along another of the opposite sign and of magnitude 3, where clipping would show."""
     _, plain_pull = vjp(reference, args)
-    opposite = jax.tree.map(lambda c: -2 * c if how.exact else -3 * c / jnp.max(jnp.abs(c), initial=0), cotangent)
+    opposite = jax.tree.map(partial(_opposite, exact=how.exact), cotangent)
     dtypes = [jnp.result_type(leaf) for leaf in floats_of(args)]
     growth = rounding_growth(partial(gradient, reference), args, cotangent)
     for along, name in ((cotangent, "gradient of args"), (opposite, "gradient of the opposite cotangent in args")):
@@ -223,6 +223,13 @@ def _gradients(
         )
 
 
+def _opposite(cotangent: jax.Array, *, exact: bool) -> jax.Array:
+    """By NumPy: for XLA it would be four programs a shape."""
+    numbers = np.asarray(cotangent, np.float64)
+    turned = -2 * numbers if exact else -3 * numbers / np.max(np.abs(numbers), initial=0.0)
+    return on_device(turned, cotangent.dtype)
+
+
 def _around(
     name: str, f: Function, args: tuple[PyTree, ...], reference: Function | None, how: _How
 ) -> Iterator[Comparison]:
@@ -231,7 +238,7 @@ def _around(
     points = stacked_points(args)
     values = jax.eval_shape(lambda floats: f(*with_floats(args, floats)), floats_of(args))
     drawn = [how.draw(values) for _ in range(2)]
-    cotangents = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *drawn)
+    cotangents = jax.tree.map(lambda *leaves: on_device(np.stack(leaves), leaves[0].dtype), *drawn)
     dtypes = [leaf.dtype for leaf in points]
     yield from compare(
         f"{how.prefix}value alone, value and gradient in {name}",
