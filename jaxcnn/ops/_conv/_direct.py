@@ -6,7 +6,8 @@
 
 For dx, with L = (out - 1) s + 1 the length of the dilated dy, the padding that makes the output as long as x is
 (r - 1 - lo, H - L + lo). Both are >= 0 because no window lies wholly in padding, so nothing is ever cropped and no
-negative padding reaches XLA, which would keep it off cuDNN.
+negative padding reaches XLA, which would keep it off cuDNN. The kernel is flipped last of all, with nothing between
+that and the convolution: so XLA knows a strided dx for cuDNN's own, and stuffs no zeros.
 """
 
 from __future__ import annotations
@@ -84,5 +85,5 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
 def flip_and_transpose(kernel: jax.Array, groups: int) -> jax.Array:
     """(*k, C_in/groups, C_out) -> (*k, C_out/groups, C_in), every spatial axis reversed."""
     *size, c_in, c_out = kernel.shape
-    flipped = lax.rev(kernel, range(len(size))).reshape(*size, c_in, groups, c_out // groups)
-    return jnp.swapaxes(flipped, -1, -3).reshape(*size, c_out // groups, groups * c_in)
+    grouped = kernel.reshape(*size, c_in, groups, c_out // groups)
+    return lax.rev(jnp.swapaxes(grouped, -1, -3).reshape(*size, c_out // groups, groups * c_in), range(len(size)))
