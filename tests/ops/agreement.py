@@ -81,12 +81,12 @@ def assert_equal_trees(found: Any, expected: Any, *, roundings: float = 0, dtype
 def integers(shape: tuple[int, ...], dtype: Any = np.float64, *, seed: int = 0, greatest: int = 2) -> jax.Array:
     """Whole numbers in [-greatest, greatest]: ties everywhere, and sums of products of them are exact."""
     numbers = np.random.default_rng([seed, *shape]).integers(-greatest, greatest, shape, endpoint=True)
-    return jnp.asarray(numbers, dtype)
+    return jax.device_put(np.asarray(numbers, dtype))
 
 
 def normals(shape: tuple[int, ...], dtype: Any = np.float64, *, seed: int = 0) -> jax.Array:
     """Standard normals: no ties, nothing near a kink."""
-    return jnp.asarray(np.random.default_rng([seed, *shape]).normal(size=shape), dtype)
+    return jax.device_put(np.asarray(np.random.default_rng([seed, *shape]).normal(size=shape), dtype))
 
 
 @dataclass(frozen=True)
