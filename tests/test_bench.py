@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import pytest
 
+import jaxcnn.bench
 from jaxcnn import cli
-from jaxcnn.bench import Case, ops_cases, product_rate, run, steps_cases
+from jaxcnn.bench import Case, compiled_cases, ops_cases, product_rate, run, steps_cases
+
+ACCELERATORS = Path(__file__).parents[1] / "experiments" / "accelerators" / "results"
 
 
 def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[Any, str, str]:
@@ -67,10 +74,75 @@ def test_a_table_and_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert code == 2 and "exists; give a new file, nothing is overwritten" in err
 
 
+def test_what_is_compiled_for_accelerators() -> None:
+    names = [case.name for case in compiled_cases()]
+    assert len(names) == len({*names})
+    kinds = {case.group.partition(":")[0] for case in ops_cases() if "pool" not in case.name}
+    assert kinds <= {case.group.partition(":")[0] for case in compiled_cases()}
+    assert {"relu", "dense", "layer_norm", "softmax_cross_entropy"} <= {name.partition(":")[0] for name in names}
+    assert [case.name for case in compiled_cases(quick=True)] == ["lenet, batch 128"]
+
+
+COMPILE_LENET = """
+import dataclasses, json, sys
+import jax
+jax.config.update("jax_platforms", "cpu")
+from jaxcnn.bench import compiled_cases, compiled_rows
+(case,) = compiled_cases(quick=True)
+case = dataclasses.replace(case, ways={way: case.ways[way] for way in sys.argv[2:]})
+(row,) = compiled_rows([case], sys.argv[1])
+print(json.dumps(row["ways"]))
+"""
+
+
+def compiled_lenet(target: str, package: str, *ways: str) -> dict[str, dict[str, Any]]:
+    """What a target's compiler reports of a step, by way."""
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed: it compiles for {target}")
+    where = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", COMPILE_LENET, target, *ways]
+    done = subprocess.run(command, env=os.environ | where, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def test_on_an_h100_a_step_scatters_nothing_holds_half_and_convolves_by_cudnn() -> None:
+    ours, autodiff = compiled_lenet("h100", "jax_cuda13_plugin", "ours", "autodiff").values()
+    assert ours["scatters"] == 0 < autodiff["scatters"]
+    assert ours["temporary_bytes"] <= 0.5 * autodiff["temporary_bytes"]
+    assert sum(ours["convolutions"].values()) == 5 and "XLA" not in ours["convolutions"]
+    assert ours["convolutions"]["convBackwardFilter"] == autodiff["convolutions"]["convBackwardFilter"] == 2
+
+
+def test_on_a_tpu_a_step_scatters_nothing_and_moves_no_more_bytes_than_autodiff_did() -> None:
+    """Autodiff's are from the committed table: to compile both takes libtpu two minutes."""
+    committed = json.loads((ACCELERATORS / "compiled_tpu-v5e.json").read_text())["rows"]
+    (autodiff,) = (row["ways"]["autodiff"] for row in committed if row["name"] == "lenet, batch 128")
+    ours = compiled_lenet("tpu-v5e", "libtpu", "ours")["ours"]
+    assert ours["scatters"] == 0 < autodiff["scatters"]
+    assert 0 < ours["bytes_accessed"] <= autodiff["bytes_accessed"]
+
+
+def test_the_compiled_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As printed, of a target whose compiler is not asked."""
+    report = {"temporary_bytes": 2e6, "flops": None, "bytes_accessed": None, "kernels": 3, "scatters": 1}
+    ways = {"ours": {**report, "convolutions": {"convForward": 2}}, "autodiff": {**report, "convolutions": {"XLA": 1}}}
+    monkeypatch.setattr(jaxcnn.bench, "described", lambda target: jax.devices()[0])
+    monkeypatch.setattr(jaxcnn.bench, "compiled_rows", lambda cases, target: iter([{"name": "it", "ways": ways}]))
+    code, printed, err = bench(monkeypatch, capsys, "compiled", "--quick")
+    assert (code, err) == (None, "")
+    assert printed.splitlines()[-1].split(maxsplit=1) == [
+        "it",
+        "2 / 2       not given    3 / 3     1 / 1  2 Forward / 1 XLA",
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["speed"], "WHAT must be one of ops, steps, memory, got 'speed'"),
+        (["compiled", "--target", "cray"], "--target must be one of h100, tpu-v5e, got 'cray'"),
+        (["speed"], "WHAT must be one of ops, steps, memory, compiled, got 'speed'"),
         (["ops", "--only", "wavelet"], "no case of ops has 'wavelet' in its name"),
         (["ops", "--seconds", "-1"], "greater than or equal to 0"),
     ],

@@ -124,12 +124,12 @@ def ops_cases(*, quick: bool = False, tune: bool = False) -> Iterator[Case]:
     """
     for geometry in geometries()[:: 10 if quick else 1]:
         for which in _choose.MAPS:
-            yield _map_case(geometry, which, tune)
+            yield map_case(geometry, which, tune)
     if not tune:
         yield from _pool_cases(quick)
 
 
-def _map_case(geometry: Geometry, which: str, tune: bool) -> Case:
+def map_case(geometry: Geometry, which: str, tune: bool = False) -> Case:
     x_shape, kernel_shape, y_shape = geometry.shapes
     shapes = {
         "correlate": (x_shape, kernel_shape),
@@ -206,13 +206,13 @@ def _pool_cases(quick: bool) -> Iterator[Case]:
     for number, (batch, side, channels) in enumerate(POOLED):
         for size, stride in POOLS[: 1 if quick else None]:
             if not quick or number < 2:
-                yield _pool_case("max_pool", (batch, side, side, channels), size, stride)
+                yield pool_case("max_pool", (batch, side, side, channels), size, stride)
         if not quick:
-            yield _pool_case("avg_pool", (batch, side, side, channels), 2, 2)
-            yield _pool_case("avg_pool", (batch, side, side, channels), 3, 2)
+            yield pool_case("avg_pool", (batch, side, side, channels), 2, 2)
+            yield pool_case("avg_pool", (batch, side, side, channels), 3, 2)
 
 
-def _pool_case(op: str, shape: tuple[int, ...], size: int, stride: int) -> Case:
+def pool_case(op: str, shape: tuple[int, ...], size: int, stride: int) -> Case:
     out = tuple((n - size) // stride + 1 for n in shape[1:-1])
     dy_shape = (shape[0], *out, shape[-1])
     window, strides = (1, size, size, 1), (1, stride, stride, 1)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,7 +15,10 @@ from rich.table import Table
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
 
-_WHAT = ("ops", "steps", "memory")
+if TYPE_CHECKING:
+    from jaxcnn.bench import Case
+
+_WHAT = ("ops", "steps", "memory", "compiled")
 
 
 def bench(
@@ -25,40 +28,71 @@ def bench(
     tune: Annotated[bool, typer.Option("--tune", help="Of ops: every algorithm of convolution, apart.")] = False,
     seconds: Annotated[float, typer.Option(min=0.0, help="To spend on a case, compiling aside.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the inputs.")] = 0,
+    target: Annotated[str, typer.Option(help="Of compiled: h100 or tpu-v5e, neither of which need be here.")] = "h100",
     out: Annotated[Path | None, typer.Option(help="A new file for the results as JSON.")] = None,
 ) -> None:
     """Time the hand-derived rules against autodiff, each result verified before it is timed.
 
     "autodiff" is jax.grad of the idiomatic forward, "rewrite" jax.grad of the best rewrite of it that autodiff can
     handle. All ways of a case run in turns on the same fresh inputs; a ratio over 1 says that ours is faster.
+    compiled runs nothing: it reports what an accelerator's own compiler makes of each op and step.
     """
-    import json
+    import jax
 
     if what not in _WHAT:
         raise Failure(f"WHAT must be one of {', '.join(_WHAT)}, got {what!r}")
     if out is not None and out.exists():
         raise Failure(f"{out} exists; give a new file, nothing is overwritten")
-    device = devices()[0]
+    if what == "compiled":
+        jax.config.update("jax_platforms", "cpu")  # the plugins are there to compile, not to run
+    device = f"{devices()[0].device_kind}, {jax.device_count()} of them"
     from jaxcnn import bench
 
-    found, total = bench.memory_rows(), None
-    if what != "memory":
-        make = bench.ops_cases(quick=quick, tune=tune) if what == "ops" else bench.steps_cases(quick=quick)
-        cases = [case for case in make if only in case.name]
-        if not cases:
-            raise Failure(f"no case of {what} has {only!r} in its name")
-        found, total = bench.run(cases, seconds=seconds, seed=seed), len(cases)
+    if what == "memory":
+        return _print(_memory_table(_gathered(bench.memory_rows(), None, _made_by(device, seed), out)))
+    if what == "compiled":
+        if target not in bench.TARGETS:
+            raise Failure(f"--target must be one of {', '.join(bench.TARGETS)}, got {target!r}")
+        cases = _holding(only, what, bench.compiled_cases(quick=quick))
+        try:
+            device = f"{bench.described(target).device_kind}, known to its compiler only"
+        except RuntimeError as error:
+            raise Failure(str(error)) from error
+        made_by = _made_by(device, seed) | _compilers()
+        return _print(_compiled_table(_gathered(bench.compiled_rows(cases, target), len(cases), made_by, out)))
+    make = bench.ops_cases(quick=quick, tune=tune) if what == "ops" else bench.steps_cases(quick=quick)
+    cases = _holding(only, what, make)
     rate = round(bench.product_rate(), 1)
+    timed = bench.run(cases, seconds=seconds, seed=seed)
+    return _print(_table(_gathered(timed, len(cases), _made_by(device, seed), out, product_gflops=rate), rate))
+
+
+def _holding(only: str, what: str, cases: Iterable[Case]) -> list[Case]:
+    chosen = [case for case in cases if only in case.name]
+    if not chosen:
+        raise Failure(f"no case of {what} has {only!r} in its name")
+    return chosen
+
+
+def _gathered(
+    found: Iterator[dict[str, Any]], total: int | None, made_by: dict[str, Any], out: Path | None, **more: Any
+) -> list[dict[str, Any]]:
+    """All rows, written as they come, so that what an interruption leaves is whole."""
+    import json
+
     rows: list[dict[str, Any]] = []
     for row in _with_progress(found, total):
         rows.append(row)
-        if out is not None:  # each time, so that what an interruption leaves is whole
-            result = {"made_by": _made_by(device, seed), "product_gflops": rate, "rows": rows}
-            out.write_text(json.dumps(result, indent=1) + "\n")
+        if out is not None:
+            out.write_text(json.dumps({"made_by": made_by, **more, "rows": rows}, indent=1) + "\n")
+    return rows
+
+
+def _print(table: Table) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 160
-    console.print(_memory_table(rows) if what == "memory" else _table(rows, rate))
+    console.print(table)
 
 
 def _with_progress(found: Iterator[dict[str, Any]], total: int | None) -> Iterator[dict[str, Any]]:
@@ -77,7 +111,7 @@ def _with_progress(found: Iterator[dict[str, Any]], total: int | None) -> Iterat
             yield row
 
 
-def _made_by(device: Any, seed: int) -> dict[str, Any]:
+def _made_by(device: str, seed: int) -> dict[str, Any]:
     import os
     import platform
     import time
@@ -93,11 +127,23 @@ def _made_by(device: Any, seed: int) -> dict[str, Any]:
         "jax": jax.__version__,
         "numpy": version("numpy"),
         "optax": version("optax"),
-        "device": f"{device.device_kind}, {jax.device_count()} of them",
+        "device": device,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "seed": seed,
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def _compilers() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("libtpu", "jax-cuda13-plugin"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def _table(rows: list[dict[str, Any]], rate: float) -> Table:
@@ -135,3 +181,32 @@ def _memory_table(rows: list[dict[str, Any]]) -> Table:
         ours, autodiff = row["bytes"]["ours"], row["bytes"]["autodiff"]
         table.add_row(row["name"], f"{ours:,}", f"{autodiff:,}", f"{ours / autodiff:.2f}" if autodiff else "")
     return table
+
+
+def _compiled_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("ours / autodiff")
+    for column in ("temporaries\nMB", "bytes accessed\nMB", "kernels", "scatters"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("convolutions by")
+    for row in rows:
+        ours, autodiff = row["ways"]["ours"], row["ways"]["autodiff"]
+        table.add_row(
+            row["name"],
+            *(_pair(ours[what], autodiff[what], 1e6) for what in ("temporary_bytes", "bytes_accessed")),
+            *(_pair(ours[what], autodiff[what], 1) for what in ("kernels", "scatters")),
+            " / ".join(dict.fromkeys(_calls(way["convolutions"]) for way in (ours, autodiff))),
+        )
+    return table
+
+
+def _pair(ours: float | None, autodiff: float | None, unit: float) -> str:
+    """Both, red where ours is over a hundredth more."""
+    if ours is None or autodiff is None:
+        return "not given"
+    colour = "red" if ours > 1.01 * autodiff else "green" if ours < autodiff else "default"
+    return " / ".join(f"[{colour}]{number / unit:.4g}[/]" for number in (ours, autodiff))
+
+
+def _calls(convolutions: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name.removeprefix('conv')}" for name, count in sorted(convolutions.items())) or "-"

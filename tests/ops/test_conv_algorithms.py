@@ -22,6 +22,7 @@ from jaxcnn.ops._dtypes import Dtypes
 # greatest error in roundings; the others compute whole numbers without any
 ROUNDINGS = {"winograd4": 256, "fft": 256}
 CHUNKED = ["im2col", "taps"]
+OF_ONE_MAP: dict[str, dict[str, Any]] = {"phases": {"stride": 2}, "space_to_batch": {"dilation": 2}}
 CAN = [
     pytest.param(name, which, id=f"{name} {which}")
     for name, algorithm in _choose.ALGORITHMS.items()
@@ -77,7 +78,7 @@ def test_any_geometry(
     assert_equal_trees(found, expected, roundings=ROUNDINGS.get(name, 0))
 
 
-@pytest.mark.parametrize("name", [name for name in _choose.ALGORITHMS if name != "phases"])
+@pytest.mark.parametrize("name", [name for name in _choose.ALGORITHMS if name not in OF_ONE_MAP])
 def test_gradients_to_second_order(name: str) -> None:
     """By one algorithm throughout, a batch of three."""
     kernel_shape, options = {
@@ -98,10 +99,18 @@ def test_gradients_to_second_order_by_phases(groups: int) -> None:
     assert_agree(conv, partial(reference.conv, **options), *args)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_gradients_to_second_order_by_space_to_batch(groups: int) -> None:
+    options: dict[str, Any] = {"padding": ((1, 2), (0, 1)), "dilation": (2, 3), "groups": groups}
+    args = integers((3, 7, 9, 2)), integers((2, 3, 2 // groups, 4), seed=1)
+    conv = partial(ops.conv, **options, algorithm=("direct", "direct", "space_to_batch"))
+    assert_agree(conv, partial(reference.conv, **options), *args)
+
+
 @pytest.mark.parametrize(("name", "which"), CAN)
 def test_an_empty_batch(name: str, which: str) -> None:
-    options = {"stride": 2} if name == "phases" else {}
-    out = 2 if name == "phases" else 4
+    options = OF_ONE_MAP.get(name, {})
+    out = 2 if options else 4
     args = jnp.zeros((0, 6, 6, 2)), jnp.ones((3, 3, 2, 3)), jnp.zeros((0, out, out, 3))
     found = jax.jit(MAPS[which](ops, {**options, "algorithm": name}))(*args)
     expected = jax.jit(MAPS[which](reference, options))(*args)
@@ -113,6 +122,7 @@ MARKS = {
     "im2col": lambda text: "dot_general" in text and ("concatenate" in text or "split" in text),
     "taps": lambda text: "dot_general" in text and "concatenate" not in text,
     "phases": lambda text: text.count("conv_general_dilated[") == 4,
+    "space_to_batch": lambda text: "f64[4,3,3,2]" in text and "rhs_dilation=(1, 1)" in text,
     "winograd2": lambda text: "f64[4,4,1,2,2,2]" in text,
     "winograd4": lambda text: "f64[6,6,1,1,1,2]" in text,
     "fft": lambda text: "fft[" in text,
@@ -121,14 +131,15 @@ MARKS = {
 
 @pytest.mark.parametrize(("name", "which"), CAN)
 def test_the_algorithm_that_is_named_runs_and_no_other(name: str, which: str) -> None:
-    options = {"stride": 2} if name == "phases" else {}
-    out = 2 if name == "phases" else 4
+    options = OF_ONE_MAP.get(name, {})
+    out = 2 if options else 4
     args = jnp.ones((1, 6, 6, 2)), jnp.ones((3, 3, 2, 2)), jnp.ones((1, out, out, 2))
     text = str(jax.make_jaxpr(MAPS[which](ops, {**options, "algorithm": name}))(*args))
     assert MARKS[name](text)
     own = ("conv_general_dilated[", "fft[", "dot_general[")
     used = {mark for mark in own if mark in text}
-    assert used <= {"direct": {own[0]}, "phases": {own[0]}, "fft": {own[1], own[2]}}.get(name, {own[2]})
+    of_lax = dict.fromkeys(("direct", "phases", "space_to_batch"), {own[0]})
+    assert used <= (of_lax | {"fft": {own[1], own[2]}}).get(name, {own[2]})
 
 
 def test_a_name_for_each_map() -> None:
@@ -231,7 +242,7 @@ class TestKernelGradientsInChunks:
         assert_equal_trees(jax.jit(dk)(x, dy), laxs_own, roundings=64)
 
 
-# on a CPU: the map, and x, kernel and options of a form that a row is for, in the table's order
+# the map, and x, kernel and options of a form that a row is for, in the table's order
 ROWS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ("correlate", (1, 8, 8, 4), (3, 3, 1, 4), {"groups": 4}),
     ("correlate", (1, 8, 8, 1), (3, 3, 1, 2), {}),
@@ -249,27 +260,25 @@ ROWS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ("kernel_gradient", (1, 8, 8, 32), (1, 1, 32, 8), {}),
     ("kernel_gradient", (1, 8, 8, 8), (5, 5, 8, 8), {}),
     ("kernel_gradient", (1, 8, 8, 8), (3, 3, 8, 8), {}),
+    ("kernel_gradient", (1, 9, 8, 8), (3, 3, 8, 8), {"dilation": 2}),
 ]
 
 
 def test_every_row_of_the_choosers_table_is_reached() -> None:
-    reached = []
-    for which, x_shape, kernel_shape, options in ROWS:
+    for row, (which, x_shape, kernel_shape, options) in zip(_choose.TABLE, ROWS, strict=True):
         form = form_of(x_shape, kernel_shape, options, np.float32)
-        fitting = [row for row in _choose.TABLE if (row.platform, row.map) == ("cpu", which) and row.fits(form)]
-        reached.append(fitting[0])
-        assert _choose.chosen(which, "cpu", form) == fitting[0].algorithm
+        same = [other for other in _choose.TABLE if (other.platform, other.map) == (row.platform, which)]
+        assert next(other for other in same if other.fits(form)) is row
+        assert _choose.chosen(which, row.platform, form) == row.algorithm
         assert _choose.chosen(which, "tpu", form) == "direct"
-    assert reached == list(_choose.TABLE)
 
 
 @pytest.mark.parametrize(
-    ("which", "x_shape", "kernel_shape", "options"), ROWS, ids=[row.algorithm for row in _choose.TABLE]
+    ("row", "form"), list(zip(_choose.TABLE, ROWS, strict=True)), ids=[row.algorithm for row in _choose.TABLE]
 )
-def test_what_is_chosen_is_at_most_four_times_as_far_off_as_direct(
-    which: str, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], options: dict[str, Any]
-) -> None:
+def test_what_is_chosen_is_at_most_four_times_as_far_off_as_direct(row: _choose.Row, form: tuple[Any, ...]) -> None:
     """In float32, against float64, at the greatest of eight draws of each."""
+    which, x_shape, kernel_shape, options = form
     y_shape = jax.eval_shape(partial(ops.conv, **options), jnp.zeros(x_shape), jnp.zeros(kernel_shape)).shape
     shapes = ((8, *x_shape[1:]), kernel_shape, (8, *y_shape[1:]))
     args = tuple(normals(shape, np.float32, seed=seed) for seed, shape in enumerate(shapes))
@@ -281,4 +290,4 @@ def test_what_is_chosen_is_at_most_four_times_as_far_off_as_direct(
             np.max(np.abs(np.asarray(found, float) - exact)) / np.max(np.abs(exact)) / np.finfo(np.float32).eps
         )
 
-    assert error("auto") <= 4 * max(error("direct"), 0.5)
+    assert error(row.algorithm) <= 4 * max(error("direct"), 0.5)

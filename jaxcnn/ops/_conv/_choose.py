@@ -11,7 +11,7 @@ import jax
 from jax import lax
 
 from jaxcnn.ops._arguments import refuse
-from jaxcnn.ops._conv import _direct, _fft, _im2col, _phases, _taps
+from jaxcnn.ops._conv import _direct, _fft, _im2col, _phases, _space_to_batch, _taps
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._conv._winograd import Winograd
 
@@ -21,6 +21,7 @@ ALGORITHMS: dict[str, Any] = {
     "im2col": _im2col,
     "taps": _taps,
     "phases": _phases,
+    "space_to_batch": _space_to_batch,
     "winograd2": Winograd(2),
     "winograd4": Winograd(4),
     "fft": _fft,
@@ -61,7 +62,8 @@ def _has_volume(form: Form) -> bool:
 # The first row that fits. Beside each: how many times as long lax's own took on 2 cores, float32, over 90 or so maps
 # whose times were not kept; experiments/speed has a tenth of the grid, and `jaxcnn bench ops --tune` measures it all.
 # Kernel gradients are never `direct` on a CPU: in a loop body XLA computes those by a naive path, tens of times slower.
-# `winograd2` and `winograd4` were never the fastest; `direct` is cuDNN's or the TPU's own elsewhere.
+# `winograd2` and `winograd4` were never the fastest. Elsewhere `direct` is cuDNN's or the TPU's own, but for dilated
+# kernel gradients on a GPU, as programs compiled for an H100 show (`jaxcnn bench compiled`, experiments/accelerators).
 TABLE: tuple[Row, ...] = (
     Row("cpu", "correlate", _is_depthwise, "taps"),  # 3x3: 9 to 68; 5x5: 32
     Row("cpu", "correlate", lambda f: f.c_in == 1 and f.c_out <= 4, "taps"),  # 6x6: 15; of more, slow in a loop
@@ -81,6 +83,7 @@ TABLE: tuple[Row, ...] = (
         "cpu", "kernel_gradient", lambda f: _is_thin(f) and f.window.tap_count >= 25 and not _is_strided(f), "fft"
     ),  # 1.1-11
     Row("cpu", "kernel_gradient", lambda f: True, "im2col"),  # dense 3x3: 0.6 to 3.3; larger: 0.5 to 2.3
+    Row("cuda", "kernel_gradient", lambda f: f.groups == 1, "space_to_batch"),  # what it can; else not cuDNN's own
 )
 
 
