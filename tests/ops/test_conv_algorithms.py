@@ -152,7 +152,12 @@ def test_a_name_for_each_map() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], Any, str]] = {
     "no such name": ({}, "wino", "algorithm must be one of 'auto', 'direct', .* got 'wino'"),
     "two names": ({}, ("direct", "direct"), "or a tuple of three, for correlate, input_gradient, kernel_gradient, got"),
-    "phases for all": ({"stride": 2}, "phases", "'phases' cannot compute correlate of these arguments: it has no such"),
+    "phases for all": (
+        {"stride": 2},
+        "phases",
+        "'phases' cannot compute correlate of these arguments: it has no such map; "
+        r"use 'auto' for it, as in algorithm=\('auto', 'phases', 'auto'\)",
+    ),
     "phases of none": ({}, ("auto", "phases", "auto"), "'phases' cannot compute input_gradient .* stride must be over"),
     "im2col in groups": ({"groups": 2}, "im2col", "'im2col' cannot compute correlate .* groups must be 1, not 2"),
     "fft in groups": ({"groups": 2}, "fft", "'fft' cannot compute correlate .* groups must be 1, not 2"),

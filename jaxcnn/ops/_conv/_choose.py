@@ -44,7 +44,8 @@ def _is_depthwise(form: Form) -> bool:
 
 
 def _is_thin(form: Form) -> bool:
-    return form.groups == 1 and max(form.c_in, form.c_out) <= 16
+    fewer, more = sorted((form.c_in, form.c_out))
+    return form.groups == 1 and more <= min(16, 2 * fewer)
 
 
 def _is_strided(form: Form) -> bool:
@@ -82,7 +83,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         "cpu", "kernel_gradient", lambda f: _is_thin(f) and f.window.tap_count >= 25 and not _is_strided(f), "fft"
     ),  # 1.1-11
-    Row("cpu", "kernel_gradient", lambda f: True, "im2col"),  # dense 3x3: 0.6 to 3.3; larger: 0.5 to 2.3
+    Row("cpu", "kernel_gradient", lambda f: True, "im2col"),  # dense 3x3: 1.4 to 2.3; larger: 0.4 to 1.8
     Row("cuda", "kernel_gradient", lambda f: f.groups == 1, "space_to_batch"),  # what it can; else not cuDNN's own
 )
 
@@ -95,7 +96,9 @@ def asked_for(op: str, form: Form, algorithm: Algorithm, maps: tuple[str, ...] =
         refuse(op, f"algorithm must be one of {known}, or a tuple of three, for {', '.join(MAPS)}, got {algorithm!r}")
     for which, name in zip(MAPS, names, strict=True):
         if name != "auto" and (fault := unsupported(which, name, form)):
-            refuse(op, f"algorithm {name!r} cannot compute {which} of these arguments: {fault}; use 'auto' for it")
+            own = tuple(name if hasattr(ALGORITHMS[name], each) else "auto" for each in MAPS)
+            way_out = "use 'auto' for it" + ("" if own[MAPS.index(which)] == name else f", as in algorithm={own}")
+            refuse(op, f"algorithm {name!r} cannot compute {which} of these arguments: {fault}; {way_out}")
     return replace(form, algorithms=names)
 
 
