@@ -80,7 +80,8 @@ class NotFiniteError(ArithmeticError):
 
 
 def init_state(params: Any, optimizer: optax.GradientTransformation, key: jax.Array) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step, with copies of params and key: a step takes its state's buffers."""
+    params, key = jax.tree.map(jnp.copy, (params, key))
     return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
 
 
@@ -106,7 +107,8 @@ def make_train_step(
         floats taken as they are. The given state's buffers are donated to the new state: use the new one.
 
     Raises:
-        ValueError: an unknown reduction.
+        ValueError: an unknown reduction, or an argument of another kind, as a net where its `apply` is meant; from
+            the step: a batch without image or label.
 
     Source:
         [V 27, 28, 39], [R 1.9].
@@ -123,6 +125,13 @@ def make_train_step(
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"make_train_step: reduction must be 'mean' or 'sum', got {reduction!r}")
+    for name, given, expected, is_right in (
+        ("apply", apply, "a function, as nets.lenet.apply", callable(apply)),
+        ("optimizer", optimizer, "an optax optimizer, as optax.adam(1e-3)", hasattr(optimizer, "update")),
+        ("ops", ops, "jaxcnn.ops or jaxcnn.reference", hasattr(ops, "softmax_cross_entropy")),
+    ):
+        if not is_right:
+            raise ValueError(f"make_train_step: {name} must be {expected}, got {given!r}")
     reduce = jnp.mean if reduction == "mean" else jnp.sum
     loss_of = ops.softmax_cross_entropy if loss is None else loss
 
@@ -132,6 +141,8 @@ def make_train_step(
 
     @partial(jax.jit, donate_argnames="state")
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        if not {"image", "label"} <= set(batch):
+            raise ValueError(f"step: batch must have 'image' and 'label', got {', '.join(map(repr, batch))}")
         (value, logits), gradients = jax.value_and_grad(objective, has_aux=True)(state.params, batch)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)  # [V 27, 28, 39]
@@ -160,7 +171,7 @@ def fit(
     the last whole batch sit out their epoch.
 
     Args:
-        state: where to start; its buffers are donated.
+        state: where to start; copied, it stays as it is.
         step: as from `make_train_step`.
         images: (N, *spatial, C), uint8 or floating.
         labels: (N,), integers.
@@ -185,7 +196,7 @@ def fit(
         raise ValueError(f"fit: batch_size must be between 1 and the {count} images, got {batch_size}")
     if epochs < 1:
         raise ValueError(f"fit: epochs must be at least 1, got {epochs}")
-    images, labels = jnp.asarray(images), jnp.asarray(labels)
+    state, images, labels = jax.tree.map(jnp.copy, state), jnp.asarray(images), jnp.asarray(labels)
     steps_per_epoch = count // batch_size
     run = (_run_segment if in_one_program else _run_step_by_step)(step, batch_size)
     steps_a_segment = 1

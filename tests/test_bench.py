@@ -142,6 +142,8 @@ def test_the_compiled_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     ("options", "complaint"),
     [
         (["compiled", "--target", "cray"], "--target must be one of h100, tpu-v5e, got 'cray'"),
+        (["steps", "--tune"], "--tune is of ops, got steps"),
+        (["memory", "--only", "lenet"], "memory is one small table: it takes no --only and no --quick"),
         (["speed"], "WHAT must be one of ops, steps, memory, compiled, got 'speed'"),
         (["ops", "--only", "wavelet"], "no case of ops has 'wavelet' in its name"),
         (["ops", "--seconds", "-1"], "greater than or equal to 0"),

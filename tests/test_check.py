@@ -405,6 +405,16 @@ def test_float64_must_be_switched_on_to_be_asked_for() -> None:
         check_vjp(jnp.sin, (single,), dtypes=("float32", "float64"))
 
 
+def test_args_are_all_that_f_takes() -> None:
+    with pytest.raises(ValueError, match="args must be a tuple of all of f's arguments, got 1 of them: missing a req"):
+        check_vjp(lambda a, b: a * b, (A,), reference=lambda a, b: a * b)
+
+
+def test_what_agrees_says_so() -> None:
+    (first, *_) = comparisons(jnp.sin, (A,), reference=jnp.sin)
+    assert str(first).startswith("value agrees with the reference's, worst at index (0, 0): 0 of ")
+
+
 def test_order_is_at_least_one() -> None:
     with pytest.raises(ValueError, match="order must be at least 1, for gradients, got 0"):
         check_vjp(jnp.sin, (A,), order=0)
@@ -505,6 +515,17 @@ def test_a_coarse_dtype_cannot_hold_many_distinct_numbers() -> None:
     assert len(set(distinct(jax.random.key(0), (200,), "bfloat16").tolist())) == 200
     with pytest.raises(ValueError, match=r"bfloat16 cannot hold 300 numbers of \(-2, 2\) apart"):
         distinct(jax.random.key(0), (300,), "bfloat16")
+
+
+@pytest.mark.parametrize("draw", [distinct, integers])
+def test_points_are_of_a_floating_dtype_that_there_is(draw: Any) -> None:
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match=f"{draw.__name__}: dtype must be a floating one, got int32"):
+        draw(key, (3,), "int32")
+    with jax.enable_x64(False):
+        with pytest.raises(ValueError, match=f"{draw.__name__}: float64 needs jax.config.update"):
+            draw(key, (3,), "float64")
+        assert draw(key, (3,)).dtype == np.float32
 
 
 def test_integers_hold_ties_and_zeros() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -195,6 +196,42 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
     state = train.init_state(jnp.eye(4, 3, dtype=jnp.float32), optimizer, jax.random.key(0))
     images = jnp.eye(4, dtype=jnp.float32)[:3].reshape(3, 2, 2, 1)
     assert float(step(state, {"image": images, "label": jnp.array([0, 1, 0])})[1]["accuracy"]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"apply": lenet}, "apply must be a function, as nets.lenet.apply, got <module"),
+        ({"optimizer": "adam"}, r"optimizer must be an optax optimizer, as optax.adam\(1e-3\), got 'adam'"),
+        ({"ops": "reference"}, "ops must be jaxcnn.ops or jaxcnn.reference, got 'reference'"),
+    ],
+)
+def test_what_makes_no_step_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^make_train_step: {message}"):
+        # its own words: unwrapped, the type checker of conftest does not answer first
+        inspect.unwrap(train.make_train_step)(**({"apply": linear, "optimizer": optax.sgd(0.1)} | change))
+
+
+def test_a_batch_has_image_and_label() -> None:
+    optimizer = optax.sgd(0.1)
+    with pytest.raises(ValueError, match="step: batch must have 'image' and 'label', got 'images', 'label'"):
+        train.make_train_step(linear, optimizer)(
+            linear_state(optimizer), {"images": jnp.zeros(()), "label": jnp.zeros(())}
+        )
+
+
+def test_what_one_trains_with_stays_ones_own(digits: data.Split) -> None:
+    """Two trainings from one start, and one key for all."""
+    optimizer, key = optax.sgd(0.1), jax.random.key(0)
+    step = train.make_train_step(single_filter.apply, optimizer)
+    params = single_filter.init(key)
+    state = train.init_state(params, optimizer, key)
+    one, other = (
+        [*train.fit(state, step, digits.images[:8], digits.labels[:8], epochs=1, batch_size=4)][-1] for _ in range(2)
+    )
+    assert one.loss == other.loss
+    step(state, batch_of(digits, 0, 4))
+    assert all(not leaf.is_deleted() for leaf in jax.tree.leaves((params, key)))
 
 
 def test_an_unknown_reduction_is_refused() -> None:

@@ -167,8 +167,11 @@ def report() -> None:
             [(dtype, f"{row['step']:,}", f"{row['apart']:.2g}") for dtype, row in ends.items()],
         ),
     )
-    versions = "jax {jax}, {device}; seed {seed}; commit {commit}, {date}.".format(**read["drift"]["made_by"])
-    insert(page, "made-by", versions)
+    stamps = [
+        "- {}: jax {jax}, {device}; seed {seed}; commit {commit}, {date}.".format(name, **result["made_by"])
+        for name, result in read.items()
+    ]
+    insert(page, "made-by", "\n".join(stamps))
     _draw(read)
 
 
@@ -181,7 +184,7 @@ def _draw(read: dict[str, Any]) -> None:
         rows = [row for row in read["steps"]["rows"] if row["dtype"] == dtype]
         for kind, color in (("plain", "#888888"), ("extrapolated", "#1b6ca8")):
             of_steps.plot(_of(rows, "step"), _of(rows, kind), style, color=color, label=f"{dtype}, {kind}")
-    step = 2.0 ** -(52**0.375) if False else (2.0**-52) ** 0.375
+    step = (2.0**-52) ** 0.375
     of_steps.axvline(step, color="#bbbbbb", linewidth=1)
     of_steps.annotate("the checker's step", (step, of_steps.get_ylim()[1]), ha="center", va="bottom", fontsize=8)
     of_steps.set(

@@ -71,6 +71,8 @@ class Comparison:
         if self.index:
             many = f"{self.wrong} of {self.size} elements differ by more than {self.allowed:.3g} ulps"
             how_far = f"{many}, this one by {self.error:.3g}"
+        if self.passed:
+            return f"{self.what} agrees with {self.whose}, worst{where}: {self.error:.3g} of {self.allowed:.3g} ulps"
         line = f"{self.what} is off{where}: {self.found:.17g} against {self.whose} {self.expected:.17g} ({how_far})"
         return "\n".join(filter(None, (line, self.reproduce())))
 

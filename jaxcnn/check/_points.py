@@ -31,13 +31,14 @@ def distinct(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = float) -> 
         n numbers, each at least 4/n from every other and 1/n from zero.
 
     Raises:
-        ValueError: the dtype is too coarse for so many numbers.
+        ValueError: the dtype is no floating one, is float64 without `jax_enable_x64`, or is too coarse for so many.
 
     Example:
         >>> import jax
         >>> sorted(distinct(jax.random.key(0), (2, 2), "float32").ravel().tolist())
         [-1.5, -0.5, 0.5, 1.5]
     """
+    _refuse_bad("distinct", dtype)
     count = prod(shape)
     if count * float(jnp.finfo(dtype).eps) > 2:
         raise ValueError(
@@ -57,12 +58,23 @@ def integers(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = float, *, 
         dtype: a floating dtype.
         greatest: the greatest magnitude.
 
+    Raises:
+        ValueError: the dtype is no floating one, or is float64 without `jax_enable_x64`.
+
     Example:
         >>> import jax
         >>> set(integers(jax.random.key(0), (100,), "float32").tolist()) == {-2.0, -1.0, 0.0, 1.0, 2.0}
         True
     """
+    _refuse_bad("integers", dtype)
     return on_device(generator(key).integers(-greatest, greatest, shape, endpoint=True), dtype)
+
+
+def _refuse_bad(name: str, dtype: DTypeLike) -> None:
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"{name}: dtype must be a floating one, got {jnp.dtype(dtype).name}")
+    if dtype is not float and jnp.dtype(dtype) == np.float64 and not jax.config.read("jax_enable_x64"):
+        raise ValueError(f"{name}: float64 needs jax.config.update('jax_enable_x64', True) first")
 
 
 def on_device(numbers: Any, dtype: DTypeLike) -> jax.Array:

@@ -10,6 +10,7 @@ checked like one.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -274,6 +275,12 @@ def _refuse_bad(
         refuse(f"f and reference must be functions, got {f!r} and {reference!r}")
     if not isinstance(args, tuple):
         refuse(f"args must be a tuple of f's arguments, as in (x,), got {type(args).__name__}")
+    try:
+        inspect.signature(f).bind(*args)
+    except TypeError as error:
+        refuse(f"args must be a tuple of all of f's arguments, got {len(args)} of them: {error}")
+    except ValueError:  # built in, without a signature
+        pass
     _refuse_complex(
         "args", args, "give real and imaginary parts as arguments of their own, lambda re, im: f(re + 1j * im)"
     )

@@ -41,6 +41,10 @@ def bench(
 
     if what not in _WHAT:
         raise Failure(f"WHAT must be one of {', '.join(_WHAT)}, got {what!r}")
+    if tune and what != "ops":
+        raise Failure(f"--tune is of ops, got {what}")
+    if what == "memory" and (only or quick):
+        raise Failure("memory is one small table: it takes no --only and no --quick")
     if out is not None and out.exists():
         raise Failure(f"{out} exists; give a new file, nothing is overwritten")
     if what == "compiled":
@@ -90,8 +94,9 @@ def _gathered(
 
 def _print(table: Table) -> None:
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 160
+    if not console.is_terminal:  # nothing is cut where nothing limits a line
+        console.width = 1000
+        console.width = console.measure(table).maximum
     console.print(table)
 
 
@@ -149,7 +154,7 @@ def _compilers() -> dict[str, str]:
 def _table(rows: list[dict[str, Any]], rate: float) -> Table:
     ways = list(dict.fromkeys(way for row in rows for way in row["ways"]))
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("case")
+    table.add_column("case", no_wrap=True)
     for way in ways:
         table.add_column(f"{way}\nms: min / median", justify="right", no_wrap=True)
     for way in ways[1:]:

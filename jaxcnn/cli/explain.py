@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -41,12 +42,13 @@ def explain(
         raise Failure(f"--index must be below {len(held_out.images)}, the number of held-out images, got {index}")
     image, label = held_out.images[index].astype("float32") / 255, int(held_out.labels[index])
     title = f"{data}, {runs.held_out(data)} image {index}: {run.config['data']['classes'][label]}"
-    picture = figures.png(figures.explain(run.params, image, label, title=title))
+    stderr = Console(stderr=True)
+    with stderr.status("going forward and backward, and drawing") if stderr.is_terminal else nullcontext():
+        picture = figures.png(figures.explain(run.params, image, label, title=title))
+        by_hand = figures.trace(run.params, image, label)
+        by_autodiff = figures.trace(run.params, image, label, ops=jaxcnn.reference)
     with out.open("xb") as file:
         file.write(picture)
-
-    by_hand = figures.trace(run.params, image, label)
-    by_autodiff = figures.trace(run.params, image, label, ops=jaxcnn.reference)
     table = Table("gradient", "equation", "largest magnitude", "largest difference from autodiff's")
     for name, difference in figures.differences(by_hand, by_autodiff).items():
         magnitude = abs(getattr(by_hand, name)).max()
