@@ -278,6 +278,21 @@ def test_every_row_of_the_choosers_table_is_reached() -> None:
         assert _choose.chosen(which, "tpu", form) == "direct"
 
 
+def test_under_vmap_a_kernel_gradient_by_fft_is_chosen_otherwise_and_asked_for_stays() -> None:
+    x, dy = integers((3, 2, 8, 8, 8)), integers((3, 2, 4, 4, 8), seed=1)
+
+    def dk(algorithm: str) -> Any:
+        return partial(ops.kernel_gradient, kernel_shape=(5, 5, 8, 8), algorithm=algorithm)
+
+    chosen, asked = jax.vmap(dk("auto")), jax.vmap(dk("fft"))
+    assert "fft[" not in str(jax.make_jaxpr(chosen)(x, dy)) and "fft[" in str(jax.make_jaxpr(asked)(x, dy))
+    assert "fft[" in str(jax.make_jaxpr(dk("auto"))(x[0], dy[0]))
+    apart = jnp.stack([jax.jit(dk("direct"))(*each) for each in zip(x, dy, strict=True)])
+    assert_equal_trees(jax.jit(chosen)(x, dy), apart)
+    same_dy = jax.jit(jax.vmap(dk("auto"), in_axes=(0, None)))(x, dy[0])
+    assert_equal_trees(same_dy, jnp.stack([jax.jit(dk("direct"))(each, dy[0]) for each in x]))
+
+
 @pytest.mark.parametrize(
     ("row", "form"), list(zip(_choose.TABLE, ROWS, strict=True)), ids=[row.algorithm for row in _choose.TABLE]
 )
