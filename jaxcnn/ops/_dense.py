@@ -22,11 +22,14 @@ Sources     [V] 2.3, 3.1, 3.2; [R] 1.6.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from math import prod
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_batching import custom_vmap
 from jax.typing import ArrayLike
 
 from jaxcnn.ops import _add_bias
@@ -121,8 +124,9 @@ input_gradient.defvjp(_input_gradient_fwd, _input_gradient_bwd)
 @partial(jax.custom_vjp, nondiff_argnames=("dtypes",))
 def kernel_gradient(dtypes: Dtypes, x: Rows, dy: Products) -> Matrix:
     """dT/dk: dk = x^T dy [V 21]."""
-    rows = list(range(x.ndim - 1))
-    return _contract(x, dy, rows, rows, dtypes).astype(dtypes.kernel)
+    of_one_example = custom_vmap(partial(_sum_over_rows, dtypes))
+    of_one_example.def_vmap(partial(_sum_of_each_example, dtypes))
+    return of_one_example(x, dy)
 
 
 def _kernel_gradient_fwd(dtypes: Dtypes, x: Rows, dy: Products) -> tuple[jax.Array, Saved]:
@@ -135,6 +139,29 @@ def _kernel_gradient_bwd(dtypes: Dtypes, saved: Saved, kernel: Matrix) -> tuple[
 
 
 kernel_gradient.defvjp(_kernel_gradient_fwd, _kernel_gradient_bwd)
+
+
+def _sum_over_rows(dtypes: Dtypes, x: Rows, dy: Products) -> Matrix:
+    rows = list(range(x.ndim - 1))
+    return _contract(x, dy, rows, rows, dtypes).astype(dtypes.kernel)
+
+
+def _sum_of_each_example(
+    dtypes: Dtypes, examples: int, mapped: Sequence[bool], x: jax.Array, dy: jax.Array
+) -> tuple[jax.Array, bool]:
+    """Under `jax.vmap`, a dk an example.
+
+    Where each has one row, all are one elementwise product, into which XLA on a CPU fuses what dy is made of and
+    computes it again for every feature. There they are taken in turns, which leaves dy to be computed once.
+    """
+    together = jax.vmap(partial(_sum_over_rows, dtypes), [0 if maps else None for maps in mapped], axis_size=examples)
+    if not all(mapped) or prod(x.shape[1:-1]) != 1:
+        return together(x, dy), True
+
+    def in_turns(x: jax.Array, dy: jax.Array) -> jax.Array:
+        return lax.map(lambda example: _sum_over_rows(dtypes, *example), (x, dy))
+
+    return lax.platform_dependent(x, dy, cpu=in_turns, default=together), True
 
 
 def _contract(

@@ -48,6 +48,24 @@ def test_float32_kernel_gets_a_float32_gradient_from_bfloat16_features() -> None
     assert_equal_trees(dk, jnp.asarray(exact, np.float32), roundings=4)
 
 
+def test_gradients_of_each_row_by_vmap_are_taken_in_turns_on_a_cpu_alone() -> None:
+    x, dy = integers((5, 1, 4)), integers((5, 1, 3), seed=1)
+
+    def dk(x: jax.Array, dy: jax.Array) -> jax.Array:
+        return jax.vjp(lambda kernel: ops.dense(x, kernel), jnp.zeros((4, 3), x.dtype))[1](dy)[0]
+
+    each = jax.jit(jax.vmap(dk))
+    assert_equal_trees(each(x, dy), jnp.stack([row.T @ of_row for row, of_row in zip(x, dy, strict=True)]))
+    assert each(x[:0], dy[:0]).shape == (0, 4, 3)
+    same_dy = jax.jit(jax.vmap(dk, in_axes=(0, None)))(x, dy[0])
+    assert_equal_trees(same_dy, jnp.stack([row.T @ dy[0] for row in x]))
+    loops = {
+        platform: str(each.trace(x, dy).lower(lowering_platforms=(platform,)).as_text()).count("stablehlo.while")
+        for platform in ("cpu", "cuda")
+    }
+    assert loops == {"cpu": 1, "cuda": 0}
+
+
 def test_flatten_by_hand() -> None:
     x = jnp.arange(12.0).reshape(2, 3, 1, 2)
     rows, pull = jax.vjp(ops.flatten, x)
