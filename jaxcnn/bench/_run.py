@@ -7,7 +7,6 @@ rewrite of that forward which autodiff can still handle; others where a package 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,13 +63,13 @@ def run(cases: Iterable[Case], *, seconds: float = 1.0, seed: int = 0) -> Iterat
         callers: dict[str, Callable[..., Any]] = {**programs}
         callers.update({way: make(*first) for way, make in case.foreign.items()})
         times: dict[str, list[float]] = {way: [] for way in callers}
-        order = deque(callers)
+        order = list(callers)
         started = time.perf_counter()
         while len(times["ours"]) < MOST_ROUNDS and (
             len(times["ours"]) < FEWEST_ROUNDS or time.perf_counter() - started < seconds
         ):
             point = jax.block_until_ready(case.draw(random))
-            order.rotate(1)  # whoever goes first meets inputs that are in no cache
+            random.shuffle(order)  # the first meets inputs in no cache, and each what the one before it left
             for way in order:
                 call = callers[way]
                 began = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -15,14 +16,19 @@ from jax import lax
 from test_conv import GEOMETRIES, GOLDEN, MAPS, brute_kernel_gradient, convolutions
 
 from jaxcnn import ops, reference
-from jaxcnn.ops._conv import _choose, _chunks
+from jaxcnn.ops._conv import _choose, _chunks, _split
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes
 
 # greatest error in roundings; the others compute whole numbers without any
 ROUNDINGS = {"winograd4": 256, "fft": 256}
 CHUNKED = ["im2col", "taps"]
-OF_ONE_MAP: dict[str, dict[str, Any]] = {"phases": {"stride": 2}, "space_to_batch": {"dilation": 2}}
+ONLY_WITH: dict[str, dict[str, Any]] = {
+    "canonical": {},
+    "phases": {"stride": 2},
+    "space_to_batch": {"dilation": 2},
+    "split": {"groups": 2},
+}
 CAN = [
     pytest.param(name, which, id=f"{name} {which}")
     for name, algorithm in _choose.ALGORITHMS.items()
@@ -35,6 +41,14 @@ def form_of(x_shape: Any, kernel_shape: Any, options: dict[str, Any], dtype: Any
     defaults: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "precision": None}
     dtypes = Dtypes(*[np.dtype(dtype)] * 3)
     return Form.of("conv", x_shape, kernel_shape, dtypes, **defaults | options)
+
+
+def small(name: str, batch: int) -> tuple[tuple[jax.Array, ...], dict[str, Any]]:
+    """x, kernel and dy of a form that an algorithm can compute, and its options."""
+    options = ONLY_WITH.get(name, {})
+    x, kernel = jnp.ones((batch, 6, 6, 2)), jnp.ones((3, 3, 2 // options.get("groups", 1), 2))
+    y = jax.eval_shape(partial(reference.conv, **options), x, kernel)
+    return (x, kernel, jnp.ones(y.shape)), options
 
 
 def can(name: str, which: str, x_shape: Any, kernel_shape: Any, options: dict[str, Any]) -> bool:
@@ -78,7 +92,7 @@ def test_any_geometry(
     assert_equal_trees(found, expected, roundings=ROUNDINGS.get(name, 0))
 
 
-@pytest.mark.parametrize("name", [name for name in _choose.ALGORITHMS if name not in OF_ONE_MAP])
+@pytest.mark.parametrize("name", [name for name in _choose.ALGORITHMS if name not in ONLY_WITH])
 def test_gradients_to_second_order(name: str) -> None:
     """By one algorithm throughout, a batch of three."""
     kernel_shape, options = {
@@ -107,11 +121,38 @@ def test_gradients_to_second_order_by_space_to_batch(groups: int) -> None:
     assert_agree(conv, partial(reference.conv, **options), *args)
 
 
+def test_gradients_to_second_order_by_canonical() -> None:
+    options: dict[str, Any] = {"stride": (2, 1), "padding": ((1, 1), (0, 1)), "dilation": (1, 2)}
+    args = integers((3, 7, 6, 2)), integers((2, 3, 2, 4), seed=1)
+    conv = partial(ops.conv, **options, algorithm=("direct", "direct", "canonical"))
+    assert_agree(conv, partial(reference.conv, **options), *args)
+
+
+def test_in_a_loop_canonical_keeps_the_order_of_axes_that_xla_is_fast_at() -> None:
+    x, dy = integers((4, 2, 9, 8, 3)), integers((4, 2, 5, 4, 6), seed=1)
+    one = partial(ops.kernel_gradient, kernel_shape=(5, 5, 3, 6), algorithm="canonical")
+
+    def scanned(x: jax.Array, dy: jax.Array) -> jax.Array:
+        return lax.scan(lambda carry, both: (carry, one(*both)), 0, (x, dy))[1]
+
+    program = jax.jit(scanned).lower(x, dy).compile()
+    assert set(re.findall(r"dim_labels=(\S+?)[,\s]", str(program.as_text()))) == {"b01f_01io->b01f"}
+    assert_equal_trees(program(x, dy), jnp.stack([jax.jit(one)(*both) for both in zip(x, dy, strict=True)]))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradients_to_second_order_by_split(stride: int) -> None:
+    """Three parts of two groups each."""
+    options: dict[str, Any] = {"padding": ((1, 1), (0, 1)), "groups": 6, "stride": stride}
+    args = integers((3, 5, 4, 48)), integers((2, 3, 8, 48), seed=1)
+    conv = partial(ops.conv, **options, algorithm=("split", "split", "auto"))
+    assert _split._part(form_of(args[0].shape, args[1].shape, options)).c_in == 16
+    assert_agree(conv, partial(reference.conv, **options), *args)
+
+
 @pytest.mark.parametrize(("name", "which"), CAN)
 def test_an_empty_batch(name: str, which: str) -> None:
-    options = OF_ONE_MAP.get(name, {})
-    out = 2 if options else 4
-    args = jnp.zeros((0, 6, 6, 2)), jnp.ones((3, 3, 2, 3)), jnp.zeros((0, out, out, 3))
+    args, options = small(name, batch=0)
     found = jax.jit(MAPS[which](ops, {**options, "algorithm": name}))(*args)
     expected = jax.jit(MAPS[which](reference, options))(*args)
     assert_equal_trees(found, expected)
@@ -119,10 +160,13 @@ def test_an_empty_batch(name: str, which: str) -> None:
 
 MARKS = {
     "direct": lambda text: "conv_general_dilated" in text,
+    "canonical": lambda text: "lhs_spec=(0, 3, 1, 2)" in text and text.count("transpose[") == 3,
     "im2col": lambda text: "dot_general" in text and ("concatenate" in text or "split" in text),
     "taps": lambda text: "dot_general" in text and "concatenate" not in text,
     "phases": lambda text: text.count("conv_general_dilated[") == 4,
     "space_to_batch": lambda text: "f64[4,3,3,2]" in text and "rhs_dilation=(1, 1)" in text,
+    "split": lambda text: "select_n" in text and "feature_group_count=1" in text,
+    "toeplitz": lambda text: "f64[36,8]" in text or "f64[3,2,2,4,7]" in text,
     "winograd2": lambda text: "f64[4,4,1,2,2,2]" in text,
     "winograd4": lambda text: "f64[6,6,1,1,1,2]" in text,
     "fft": lambda text: "fft[" in text,
@@ -131,14 +175,12 @@ MARKS = {
 
 @pytest.mark.parametrize(("name", "which"), CAN)
 def test_the_algorithm_that_is_named_runs_and_no_other(name: str, which: str) -> None:
-    options = OF_ONE_MAP.get(name, {})
-    out = 2 if options else 4
-    args = jnp.ones((1, 6, 6, 2)), jnp.ones((3, 3, 2, 2)), jnp.ones((1, out, out, 2))
+    args, options = small(name, batch=1)
     text = str(jax.make_jaxpr(MAPS[which](ops, {**options, "algorithm": name}))(*args))
     assert MARKS[name](text)
     own = ("conv_general_dilated[", "fft[", "dot_general[")
     used = {mark for mark in own if mark in text}
-    of_lax = dict.fromkeys(("direct", "phases", "space_to_batch"), {own[0]})
+    of_lax = dict.fromkeys(("direct", "canonical", "phases", "space_to_batch", "split"), {own[0]})
     assert used <= (of_lax | {"fft": {own[1], own[2]}}).get(name, {own[2]})
 
 
@@ -161,6 +203,12 @@ REFUSED: dict[str, tuple[dict[str, Any], Any, str]] = {
     "phases of none": ({}, ("auto", "phases", "auto"), "'phases' cannot compute input_gradient .* stride must be over"),
     "im2col in groups": ({"groups": 2}, "im2col", "'im2col' cannot compute correlate .* groups must be 1, not 2"),
     "fft in groups": ({"groups": 2}, "fft", "'fft' cannot compute correlate .* groups must be 1, not 2"),
+    "split of one group": (
+        {},
+        ("split", "auto", "auto"),
+        "'split' cannot compute correlate .* groups must be more than 1",
+    ),
+    "toeplitz in groups": ({"groups": 2}, "toeplitz", "'toeplitz' cannot compute correlate .* groups must be 1, not 2"),
     "winograd, strided": ({"stride": 2}, "winograd2", "stride, dilation and groups must be 1, not"),
     "winograd, dilated": ({"dilation": 2}, "winograd4", "stride, dilation and groups must be 1, not"),
 }
@@ -180,7 +228,12 @@ def test_winograd_is_for_three_taps_and_fft_for_three_axes() -> None:
         ops.conv(jnp.ones((1, 2, 2, 2, 2, 2)), jnp.ones((1, 1, 1, 1, 2, 2)), algorithm="fft")
 
 
-@pytest.mark.parametrize("name", ["winograd2", "winograd4", "fft", "im2col", "taps"])
+def test_toeplitz_is_for_matrices_that_fit() -> None:
+    with pytest.raises(ValueError, match="its banded matrix would have 19,046,400 elements, more than 16,777,216"):
+        ops.conv(jnp.ones((1, 8, 64, 16)), jnp.ones((3, 3, 16, 100)), algorithm="toeplitz")
+
+
+@pytest.mark.parametrize("name", ["winograd2", "winograd4", "fft", "im2col", "taps", "toeplitz"])
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float32])
 def test_narrow_numbers_are_computed_in_float32(name: str, dtype: Any) -> None:
     x, kernel = normals((2, 9, 8, 3), dtype), normals((3, 3, 3, 4), dtype, seed=1)
@@ -249,23 +302,34 @@ class TestKernelGradientsInChunks:
 
 # the map, and x, kernel and options of a form that a row is for, in the table's order
 ROWS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
-    ("correlate", (1, 8, 8, 4), (3, 3, 1, 4), {"groups": 4}),
     ("correlate", (1, 8, 8, 1), (3, 3, 1, 2), {}),
+    ("correlate", (1, 8, 8, 4), (3, 3, 1, 4), {"groups": 4}),
+    ("correlate", (1, 8, 8, 4), (3, 3, 2, 4), {"groups": 2}),
+    ("correlate", (1, 8, 49, 1), (3, 3, 1, 2), {}),
     ("correlate", (1, 8, 8, 32), (1, 1, 32, 8), {}),
+    ("correlate", (1, 4, 4, 4, 1), (2, 2, 2, 1, 8), {}),
     ("correlate", (1, 4, 4, 4, 8), (2, 2, 2, 8, 8), {}),
+    ("input_gradient", (1, 8, 8, 2), (3, 3, 2, 4), {}),
+    ("input_gradient", (1, 8, 8, 4), (5, 5, 1, 4), {"groups": 4, "stride": 2}),
     ("input_gradient", (1, 8, 8, 4), (3, 3, 1, 4), {"groups": 4}),
-    ("input_gradient", (1, 8, 8, 1), (3, 3, 1, 1), {}),
+    ("input_gradient", (1, 8, 8, 4), (3, 3, 2, 4), {"groups": 2}),
+    ("input_gradient", (1, 8, 49, 1), (3, 3, 1, 1), {}),
     ("input_gradient", (1, 8, 8, 32), (1, 1, 32, 8), {}),
+    ("input_gradient", (1, 4, 4, 4, 1), (2, 2, 2, 1, 8), {}),
     ("input_gradient", (1, 8, 8, 3), (3, 3, 3, 8), {}),
     ("input_gradient", (1, 4, 4, 4, 8), (2, 2, 2, 8, 8), {}),
     ("input_gradient", (1, 8, 8, 16), (3, 3, 16, 8), {"stride": 2}),
     ("input_gradient", (1, 8, 8, 32), (3, 3, 32, 8), {"stride": 2}),
     ("input_gradient", (1, 8, 8, 32), (5, 5, 32, 8), {"stride": 2}),
+    ("kernel_gradient", (1, 8, 8, 1), (3, 3, 1, 1), {}),
     ("kernel_gradient", (1, 8, 8, 4), (3, 3, 2, 4), {"groups": 2}),
     ("kernel_gradient", (1, 8, 8, 32), (1, 1, 32, 8), {}),
+    ("kernel_gradient", (1, 16, 32), (3, 32, 8), {}),
     ("kernel_gradient", (1, 8, 8, 8), (5, 5, 8, 8), {}),
+    ("kernel_gradient", (1, 12, 12, 8), (10, 10, 8, 32), {}),
+    ("kernel_gradient", (1, 8, 8, 3), (5, 5, 3, 16), {}),
     ("kernel_gradient", (1, 8, 8, 8), (3, 3, 8, 8), {}),
-    ("kernel_gradient", (1, 9, 8, 8), (3, 3, 8, 8), {"dilation": 2}),
+    ("kernel_gradient", (1, 9, 8, 8), (3, 3, 8, 32), {"dilation": 2}),
 ]
 
 

@@ -12,17 +12,30 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from jaxcnn.ops._arguments import refuse
-from jaxcnn.ops._conv import _direct, _fft, _im2col, _phases, _space_to_batch, _taps
+from jaxcnn.ops._conv import (
+    _canonical,
+    _direct,
+    _fft,
+    _im2col,
+    _phases,
+    _space_to_batch,
+    _split,
+    _taps,
+    _toeplitz,
+)
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._conv._winograd import Winograd
 
 MAPS = ("correlate", "input_gradient", "kernel_gradient")
 ALGORITHMS: dict[str, Any] = {
     "direct": _direct,
+    "canonical": _canonical,
     "im2col": _im2col,
     "taps": _taps,
     "phases": _phases,
     "space_to_batch": _space_to_batch,
+    "split": _split,
+    "toeplitz": _toeplitz,
     "winograd2": Winograd(2),
     "winograd4": Winograd(4),
     "fft": _fft,
@@ -40,8 +53,9 @@ class Row(NamedTuple):
     algorithm: str
 
 
-def _is_depthwise(form: Form) -> bool:
-    return form.groups == form.c_in > 1
+def _is_few(form: Form) -> bool:
+    narrow = form.window.shape[-1] <= 16 * form.window.size[-1]
+    return form.groups == 1 and form.c_in <= 2 and form.c_out <= 4 and narrow and form.window.tap_count > 1
 
 
 def _is_thin(form: Form) -> bool:
@@ -49,48 +63,86 @@ def _is_thin(form: Form) -> bool:
     return form.groups == 1 and more <= min(16, 2 * fewer)
 
 
+def _is_depthwise(form: Form) -> bool:
+    return form.groups == form.c_in > 1
+
+
+def _is_grouped(form: Form) -> bool:
+    return form.groups > 1
+
+
 def _is_strided(form: Form) -> bool:
     return max(form.window.stride) > 1
+
+
+def _is_dilated(form: Form) -> bool:
+    return max(form.window.dilation) > 1
 
 
 def _is_one_tap(form: Form) -> bool:
     return form.groups == 1 and form.window.tap_count == 1
 
 
+def _is_line(form: Form) -> bool:
+    return form.groups == len(form.window.shape) == 1
+
+
 def _has_volume(form: Form) -> bool:
     return form.groups == 1 and len(form.window.shape) > 2
 
 
-# The first row that fits. Beside each: how many times as long lax's own took on 2 cores, float32, over 90 or so maps
-# whose times were not kept; experiments/speed has a tenth of the grid, and `jaxcnn bench ops --tune` measures it all.
-# Kernel gradients are never `direct` on a CPU: in a loop body XLA computes those by a naive path, tens of times slower.
-# `winograd2` and `winograd4` were never the fastest. Elsewhere `direct` is cuDNN's or the TPU's own, but for dilated
+# The first row that fits. Beside each: how many times as long lax's own takes on 2 cores, float32, over the forms of
+# `jaxcnn bench ops --tune` that it is for; experiments/speed/results/tune.json has each of them.
+# Kernel gradients are never `direct` on a CPU: in a loop's body XLA computes those naively, tens of times slower;
+# `canonical` is the same without that. `winograd2` and `winograd4` were never the fastest. A sum of `taps` is fused
+# into all that reads it, and computed again in each: of one channel it is two to four times as fast as `toeplitz`
+# alone, and a third as fast in [V]'s training step. Elsewhere `direct` is cuDNN's or the TPU's own, but for dilated
 # kernel gradients on a GPU, as programs compiled for an H100 show (`jaxcnn bench compiled`, experiments/accelerators).
 TABLE: tuple[Row, ...] = (
-    Row("cpu", "correlate", _is_depthwise, "taps"),  # 3x3: 9 to 68; 5x5: 32
-    Row("cpu", "correlate", lambda f: f.c_in == 1 and f.c_out <= 4, "taps"),  # 6x6: 15; of more, slow in a loop
-    Row("cpu", "correlate", lambda f: _is_one_tap(f) and f.c_in >= 32, "taps"),  # 2.0 to 2.6
-    Row("cpu", "correlate", _has_volume, "im2col"),  # 2.9
-    Row("cpu", "input_gradient", _is_depthwise, "taps"),  # 51 to 160
-    Row("cpu", "input_gradient", lambda f: f.c_in == f.c_out == 1, "taps"),  # 14
-    Row("cpu", "input_gradient", lambda f: _is_one_tap(f) and not 4 < f.c_in < 32, "taps"),  # 1.3 to 4.8
-    Row("cpu", "input_gradient", lambda f: f.groups == 1 and f.c_in <= 4, "im2col"),  # 1.6 to 4.3
-    Row("cpu", "input_gradient", _has_volume, "im2col"),  # 7.8
-    Row("cpu", "input_gradient", lambda f: _is_strided(f) and f.groups == 1 and f.c_in <= 16, "phases"),  # 3.8
-    Row("cpu", "input_gradient", lambda f: _is_strided(f) and f.groups == 1 and f.window.tap_count <= 9, "taps"),  # 1.5
-    Row("cpu", "input_gradient", _is_strided, "phases"),  # 5x5, 16 channels: 3.8; wide and grouped ones not measured
-    Row("cpu", "kernel_gradient", lambda f: f.groups > 1, "taps"),  # grouped: 44 to 67; depthwise: 3 to 8
-    Row("cpu", "kernel_gradient", _is_one_tap, "taps"),  # 2.3 to 5.3
+    Row("cpu", "correlate", _is_few, "toeplitz"),
+    Row("cpu", "correlate", _is_depthwise, "taps"),
+    Row("cpu", "correlate", _is_grouped, "split"),
+    Row("cpu", "correlate", lambda f: f.c_in == 1 and f.c_out <= 4, "taps"),
+    Row("cpu", "correlate", lambda f: _is_one_tap(f) and f.c_in >= 32, "taps"),
+    Row("cpu", "correlate", lambda f: _has_volume(f) and f.c_in == 1, "toeplitz"),
+    Row("cpu", "correlate", _has_volume, "im2col"),
+    Row("cpu", "input_gradient", _is_few, "toeplitz"),
+    Row("cpu", "input_gradient", lambda f: _is_depthwise(f) and _is_strided(f) and f.window.tap_count > 9, "split"),
+    Row("cpu", "input_gradient", _is_depthwise, "taps"),
+    Row("cpu", "input_gradient", _is_grouped, "split"),
+    Row("cpu", "input_gradient", lambda f: f.c_in == f.c_out == 1, "taps"),
+    Row("cpu", "input_gradient", lambda f: _is_one_tap(f) and not 4 < f.c_in < 32, "taps"),
+    Row("cpu", "input_gradient", lambda f: _has_volume(f) and f.c_in == 1, "toeplitz"),
+    Row("cpu", "input_gradient", lambda f: f.c_in <= 4, "im2col"),
+    Row("cpu", "input_gradient", _has_volume, "im2col"),
+    Row("cpu", "input_gradient", lambda f: _is_strided(f) and f.c_in <= 16, "phases"),
+    Row("cpu", "input_gradient", lambda f: _is_strided(f) and f.window.tap_count <= 9, "taps"),
+    Row("cpu", "input_gradient", _is_strided, "phases"),
+    Row("cpu", "kernel_gradient", _is_few, "toeplitz"),
+    Row("cpu", "kernel_gradient", _is_grouped, "taps"),
+    Row("cpu", "kernel_gradient", _is_one_tap, "taps"),
+    Row("cpu", "kernel_gradient", lambda f: _is_line(f) and f.c_in >= 32, "canonical"),
     Row(
-        "cpu", "kernel_gradient", lambda f: _is_thin(f) and f.window.tap_count >= 25 and not _is_strided(f), "fft"
-    ),  # 1.1-11
-    Row("cpu", "kernel_gradient", lambda f: True, "im2col"),  # dense 3x3: 1.4 to 2.3; larger: 0.4 to 1.8
+        "cpu",
+        "kernel_gradient",
+        lambda f: _is_thin(f) and not _is_strided(f) and (_is_dilated(f) or f.window.tap_count >= 25),
+        "fft",
+    ),
+    Row("cpu", "kernel_gradient", lambda f: f.window.tap_count >= 100, "canonical"),
+    Row(
+        "cpu", "kernel_gradient", lambda f: 1 < f.c_in <= 8 and f.c_out <= 16 and f.window.tap_count >= 25, "canonical"
+    ),
+    Row("cpu", "kernel_gradient", lambda f: True, "im2col"),
     Row("cuda", "kernel_gradient", lambda f: f.groups == 1, "space_to_batch"),  # what it can; else not cuDNN's own
 )
 
 
-# Where it is chosen, not asked for, another under `jax.vmap`: a sum over one image pays for its spectrum alone.
-UNDER_VMAP = {("kernel_gradient", "fft"): "im2col"}  # 5x5, 16 to 16 channels, 64 examples: 209 ms became 41
+# Where it is chosen, not asked for, another under `jax.vmap`: a sum over one image pays for its spectrum alone, and
+# convolutions of many examples become a grouped one.
+UNDER_VMAP = {
+    ("kernel_gradient", "fft"): "im2col",  # 5x5, 16 to 16 channels, 64 examples: 209 ms became 41
+    ("kernel_gradient", "canonical"): "im2col",
+}
 
 
 def asked_for(op: str, form: Form, algorithm: Algorithm, maps: tuple[str, ...] = MAPS) -> Form:

@@ -65,14 +65,11 @@ def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
 def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     """dk[u, c', c] = sum_(n, i) dy[n, i, c] x_pad[n, i s + u d, c'] [R 5]: batch and channels swap places."""
     window = form.window
-    axes = zip(window.shape, window.out, window.size, window.stride, window.padding, window.dilation, strict=True)
-    # the high side is cut or grown so that the output has exactly k taps
-    padding = [(lo, (out - 1) * s + 1 + (k - 1) * d - h - lo) for h, out, k, s, (lo, _), d in axes]
     dk = lax.conv_general_dilated(
         x.astype(form.dtypes.of_gradients),
         dy.astype(form.dtypes.of_gradients),
         window_strides=window.dilation,
-        padding=padding,
+        padding=kernel_gradient_padding(form),
         rhs_dilation=window.stride,
         dimension_numbers=form.layout("C*N", "I*O", "*NC"),
         batch_group_count=form.groups,
@@ -80,6 +77,13 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
         preferred_element_type=form.dtypes.of_sums,
     )
     return dk.astype(form.dtypes.kernel)
+
+
+def kernel_gradient_padding(form: Form) -> list[tuple[int, int]]:
+    """(lo, hi) per axis: the high side is cut or grown so that the output has exactly k taps."""
+    window = form.window
+    axes = zip(window.shape, window.out, window.size, window.stride, window.padding, window.dilation, strict=True)
+    return [(lo, (out - 1) * s + 1 + (k - 1) * d - h - lo) for h, out, k, s, (lo, _), d in axes]
 
 
 def flip_and_transpose(kernel: jax.Array, groups: int) -> jax.Array:

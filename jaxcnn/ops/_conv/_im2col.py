@@ -48,14 +48,23 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
 
 
 def _kernel_gradient(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
+    window, places = form.window, dy.shape[0] * prod(form.window.out)
+    if max(window.stride) > 1:  # nothing is copied in whole rows: patches as they are
+        patches = unfold_window(x, window)
+        dk = _product(form, patches.reshape(places, patches.shape[-1]), dy.reshape(places, dy.shape[-1]), (0,), (0,))
+    else:
+        dk = _product(form, _transposed_patches(form, x), dy.reshape(places, dy.shape[-1]), (1,), (0,))
+    return dk.reshape(*window.size, x.shape[-1], dy.shape[-1])
+
+
+def _transposed_patches(form: Form, x: jax.Array) -> jax.Array:
+    """T(x)^T: (taps C_in, N out)."""
     window, (batch, *_, c_in) = form.window, x.shape
     images = jnp.moveaxis(x, -1, 0).reshape(c_in * batch, *window.shape, 1)  # a channel of an image each
-    padded, places = window.pad(images), batch * prod(window.out)
+    padded = window.pad(images)
     # to reshape each tap before they are joined would halve the speed of their copies
     rows = jnp.concatenate([window.take(padded, tap) for tap in window.taps])
-    transposed = rows.reshape(window.tap_count * c_in, places)
-    dk = _product(form, transposed, dy.reshape(places, dy.shape[-1]), (1,), (0,))
-    return dk.reshape(*window.size, c_in, dy.shape[-1])
+    return rows.reshape(window.tap_count * c_in, batch * prod(window.out))
 
 
 def _product(

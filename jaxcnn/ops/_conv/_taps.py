@@ -106,11 +106,11 @@ def _transposed_times(form: Form, seen: jax.Array, dy: jax.Array) -> jax.Array:
     places = tuple(range(dy.ndim - 1))
     if seen.shape[-1] == dy.shape[-1] == form.groups:
         return jnp.sum(seen * dy, axis=places, dtype=form.dtypes.of_sums)[None]
-    if form.groups == 1:
+    if form.groups == 1:  # as matrices: XLA:CPU's product over several axes is slower
         return lax.dot_general(
-            seen,
-            dy,
-            ((places, places), ((), ())),
+            lax.collapse(seen, 0, -1),
+            lax.collapse(dy, 0, -1),
+            (((0,), (0,)), ((), ())),
             precision=form.precision,
             preferred_element_type=form.dtypes.of_sums,
         )

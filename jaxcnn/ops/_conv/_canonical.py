@@ -1,0 +1,38 @@
+"""`canonical`: `direct`'s kernel gradient, its axes brought into order by hand, for loops on a CPU.
+
+    dk = x * dy as the kernel, stride d, dilation s: the two swap places                                      [R 5, 7]
+
+A convolution's axes may come in any order, which its dimension numbers describe; `direct` has x's channels for its
+batch, and the batch for its channels. XLA:CPU's fast convolution knows one, (N, *spatial, C) by (*k, C_in, C_out). XLA
+transposes what has another, but in a program's entry alone: in the body of a loop it is computed naively, tens of times
+slower, as autodiff's kernel gradients are there. Transposed by hand, it is fast wherever it stands.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.ops._conv._direct import kernel_gradient_padding
+from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._types import Kernel, X, Y
+
+
+def unsupported(form: Form) -> str | None:
+    """Why it cannot compute a form, if so."""
+    return f"groups must be 1, not {form.groups}" if form.groups > 1 else None
+
+
+def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
+    """dk[u, c', c] = sum_(n, i) dy[n, i, c] x_pad[n, i s + u d, c'] [R 5]."""
+    dk = lax.conv_general_dilated(
+        jnp.moveaxis(x, (0, -1), (-1, 0)).astype(form.dtypes.of_gradients),
+        jnp.moveaxis(dy, 0, -2).astype(form.dtypes.of_gradients),
+        window_strides=form.window.dilation,
+        padding=kernel_gradient_padding(form),
+        rhs_dilation=form.window.stride,
+        dimension_numbers=form.layout("N*C", "*IO", "N*C"),
+        precision=form.precision,
+        preferred_element_type=form.dtypes.of_sums,
+    )
+    return jnp.moveaxis(dk, 0, -2).astype(form.dtypes.kernel)
