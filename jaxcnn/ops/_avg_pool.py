@@ -10,8 +10,9 @@ Backward    linear, so dx is the adjoint applied to dy: a pixel collects the sha
 
                 dx[n, a, c] = sum_(i, u : a = i s + u - lo) dy[n, i, c] / m[i]                              [R 1.5]
 
-            and the adjoint's own gradient is the forward again. Both sum one axis after another, k_1 + k_2
-            terms instead of k_1 k_2, because a window's sum is a sum of sums.
+            and the adjoint's own gradient is the forward again. A window's sum is a sum of sums, one axis after
+            another: k_1 + k_2 terms instead of k_1 k_2. Its adjoint is summed in blocks of a stride (`_blocks`),
+            ceil(k / s) terms an axis.
 
 Residuals   none
 Conventions padding counts as zeros (`count_include_pad=True`, the k of [R 1.5]) or not at all; sums are kept in float32
@@ -30,7 +31,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops import _plain
+from jaxcnn.ops import _blocks, _plain
 from jaxcnn.ops._arguments import image_array
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._types import Image, Pooled
@@ -154,7 +155,9 @@ def _window_sum(x: Image, window: Window) -> Pooled:
 
 
 def _window_sum_adjoint(dy: Pooled, window: Window) -> Image:
-    """(N, *out, C) -> (N, *spatial, C), an axis at a time."""
+    """(N, *out, C) -> (N, *spatial, C)."""
+    if _blocks.supports(window):
+        return _blocks.collect(window, lambda _, is_tap, dy: jnp.where(is_tap, dy, 0), dy)
     for axis in reversed(range(len(window.shape))):
         line = _along(axis, window)
         dy = reduce(jnp.add, [line.put(dy, tap) for tap in line.taps])

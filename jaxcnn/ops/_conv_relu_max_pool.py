@@ -40,7 +40,7 @@ from jaxcnn.ops._arguments import float_array, image_array, refuse
 from jaxcnn.ops._conv import _rule
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, accumulator
-from jaxcnn.ops._max_pool import route, select
+from jaxcnn.ops._max_pool import computed_once, first_maximum, route
 from jaxcnn.ops._meshes import varying_alike
 from jaxcnn.ops._types import Bias, Kernel, Pooled, X
 from jaxcnn.ops._window import Padding, PerAxis, Window
@@ -157,5 +157,6 @@ def _pooled(form: Form, pool: Window, x: X, kernel: Kernel, bias: Bias) -> tuple
     z = _rule.correlate(form, x, kernel)
     z = z + bias.astype(z.dtype)
     z = lax.optimization_barrier(z)  # or XLA:CPU may compute it again for every tap of the window that reads it
-    greatest, winner = select(z, pool)
-    return jnp.maximum(greatest, 0), jnp.where(greatest > 0, winner, winner.dtype.type(pool.tap_count))
+    greatest, winner = first_maximum(z, pool)
+    winner = jnp.where(greatest > 0, winner, winner.dtype.type(pool.tap_count))
+    return jnp.maximum(greatest, 0), computed_once(winner, greatest=pool.tap_count)

@@ -39,7 +39,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops import _plain
+from jaxcnn.ops import _blocks, _plain
 from jaxcnn.ops._arguments import image_array, refuse
 from jaxcnn.ops._types import Image, Pooled, Winner
 from jaxcnn.ops._window import Padding, PerAxis, Window
@@ -137,17 +137,8 @@ def max_pool(
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
 def select(x: Image, window: Window) -> tuple[Pooled, Winner]:
     """y and winner: the first maximum of each window and the number of its tap."""
-    padded = window.pad(x)
-    first, *others = window.taps
-    y, chosen = window.take(padded, first), window.in_input(first)
-    winner = jnp.zeros(y.shape, np.min_scalar_type(window.tap_count))
-    for number, tap in enumerate(others, start=1):
-        seen, inside = window.take(padded, tap), window.in_input(tap)
-        better = (seen > y) | ((seen != seen) & (y == y))  # greater, or the first NaN
-        if window.is_padded:
-            better, chosen = inside & (better | ~chosen), chosen | inside
-        y, winner = jnp.where(better, seen, y), jnp.where(better, number, winner)
-    return y, winner
+    y, winner = first_maximum(x, window)
+    return y, computed_once(winner, greatest=window.tap_count)
 
 
 def _select_fwd(x: Image, window: Window) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
@@ -165,8 +156,8 @@ select.defvjp(_select_fwd, _select_bwd)
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
 def route(dy: Pooled, winner: Winner, window: Window) -> Image:
     """dx: each dy at the place of its winner, nowhere where `winner` is no tap's number; the adjoint of `gather`."""
-    if _is_tiling(window):
-        return _tile(dy, winner, window)
+    if max(window.stride) > 1 and _blocks.supports(window):
+        return _blocks.collect(window, _share_of_winner, winner, dy)
     shares = [jnp.where(winner == number, dy, 0) for number in range(window.tap_count)]
     return _put_all(shares, window)
 
@@ -219,6 +210,31 @@ def _max_pool_of_ties_bwd(window: Window, ties: str, is_max: list[jax.Array], dy
 _max_pool_of_ties.defvjp(_max_pool_of_ties_fwd, _max_pool_of_ties_bwd)
 
 
+def first_maximum(x: Image, window: Window) -> tuple[Pooled, Winner]:
+    """`select` without a rule of its own."""
+    padded = window.pad(x)
+    first, *others = window.taps
+    y, chosen = window.take(padded, first), window.in_input(first)
+    winner = jnp.zeros(y.shape, np.min_scalar_type(window.tap_count))
+    for number, tap in enumerate(others, start=1):
+        seen, inside = window.take(padded, tap), window.in_input(tap)
+        better = (seen > y) | ((seen != seen) & (y == y))  # greater, or the first NaN
+        if window.is_padded:
+            better, chosen = inside & (better | ~chosen), chosen | inside
+        y, winner = jnp.where(better, seen, y), jnp.where(better, number, winner)
+    return y, winner
+
+
+def computed_once(winner: Winner, *, greatest: int) -> Winner:
+    """`winner`, none over `greatest`, by an operation that XLA thinks dear.
+
+    What is cheap XLA:CPU computes again for each of its readers, from all of x, which then stays until the backward
+    pass; and it drops an `optimization_barrier` before it fuses.
+    """
+    modulus = greatest + 1
+    return lax.rem(winner, winner.dtype.type(modulus)) if modulus <= np.iinfo(winner.dtype).max else winner
+
+
 def _is_max(x: Image, y: Pooled, window: Window) -> list[jax.Array]:
     """For each tap, whether it holds its window's maximum, or NaN where that is NaN."""
     padded = window.pad(x)
@@ -234,20 +250,5 @@ def _put_all(shares: list[jax.Array], window: Window) -> jax.Array:
     return reduce(jnp.add, [window.put(share, tap) for share, tap in zip(shares, window.taps, strict=True)])
 
 
-def _is_tiling(window: Window) -> bool:
-    """Whether the windows lie side by side in one or two axes: no pixel in two, no padding, no holes."""
-    return (
-        len(window.shape) <= 2 and window.size == window.stride and set(window.dilation) == {1} and not window.is_padded
-    )
-
-
-def _tile(dy: Pooled, winner: Winner, window: Window) -> Image:
-    """`route` where windows lie side by side: every pixel asks whether it is its own window's winner."""
-    within = [n for k in window.size for n in (1, k)]
-    number = jnp.arange(window.tap_count, dtype=winner.dtype).reshape(1, *within, 1)
-    apart = tuple(range(2, 2 * len(window.out) + 1, 2))
-    dx = jnp.where(jnp.expand_dims(winner, apart) == number, jnp.expand_dims(dy, apart), 0)
-    for axis in range(1, len(window.out) + 1):
-        dx = lax.collapse(dx, axis, axis + 2)  # one at a time: under an explicit mesh a reshape may merge no more
-    trailing = [(0, h - n) for h, n in zip(window.shape, dx.shape[1:-1], strict=True)]
-    return jnp.pad(dx, ((0, 0), *trailing, (0, 0)))
+def _share_of_winner(number: np.ndarray, is_tap: np.ndarray, winner: jax.Array, dy: jax.Array) -> jax.Array:
+    return jnp.where((winner == number.astype(winner.dtype)) & is_tap, dy, 0)

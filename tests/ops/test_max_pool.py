@@ -241,6 +241,18 @@ def test_the_winner_is_a_byte_up_to_255_taps(size: tuple[int, ...], dtype: Any) 
     assert winner.dtype == dtype
 
 
+def test_the_winner_is_computed_once_for_all_its_readers(optimized: None) -> None:
+    """An operation that XLA:CPU thinks cheap would be in each fusion that reads it."""
+    x, kernel = normals((4, 16, 16, 8), np.float32), normals((3, 3, 8, 8), np.float32, seed=1)
+
+    def loss(kernel: jax.Array) -> jax.Array:
+        y = ops.conv_relu_max_pool(x, kernel, None, 2)
+        return jnp.vdot(y, jnp.cos(y))
+
+    text = jax.jit(jax.grad(loss)).lower(kernel).compile().as_text()
+    assert str(text).count(" remainder(") == 1
+
+
 def test_tap_256_can_win() -> None:
     """Which one byte would call tap 0."""
     x = jnp.arange(257, dtype=jnp.float32).reshape(1, 257, 1)
