@@ -10,9 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
 
 from jaxcnn import nets, ops, reference, train
+from jaxcnn.bench._frameworks import equinox_step, flax_applies
 from jaxcnn.bench._run import Case
 from jaxcnn.bench._torch import torch_step
 
@@ -64,18 +66,20 @@ def step_program(name: str, batch: int, optimizer: Any, module: ModuleType) -> A
 def _step_case(name: str, batch: int, optimizer: Any, scanned: int) -> Case:
     ways = {"ours": ops, "autodiff": idiomatic(), "rewrite": reference}
     after = _params_after_all if scanned else _params_after
-    in_torch = torch_step(name, getattr(nets, name).apply)
+    apply = getattr(nets, name).apply
+    steps = {way: train.make_train_step(apply, optimizer, ops=module) for way, module in ways.items()}
+    if not scanned:
+        loss = optax.softmax_cross_entropy_with_integer_labels
+        steps |= {way: train.make_train_step(of, optimizer, loss=loss) for way, of in flax_applies(name).items()}
+    makers = {} if scanned else {"equinox": equinox_step(name, apply, optimizer), "pytorch": torch_step(name, apply)}
     return Case(
         name=f"{name}, batch {batch}" + (f", {scanned} steps in lax.scan" if scanned else ""),
         group="steps",
-        ways={
-            way: partial(after, train.make_train_step(getattr(nets, name).apply, optimizer, ops=module))
-            for way, module in ways.items()
-        },
+        ways={way: partial(after, step) for way, step in steps.items()},
         draw=lambda random: _drawn(name, batch, optimizer, random, *([scanned] if scanned else [])),
         tolerance=0.05,
         steps=scanned or 1,
-        foreign={"pytorch": in_torch} if in_torch and not scanned else {},
+        foreign={way: make for way, make in makers.items() if make},
     )
 
 
