@@ -10,6 +10,8 @@ from typing import Any
 import typer
 
 from experiments.report import insert, table
+from jaxcnn.bench._ops import geometries
+from jaxcnn.ops._conv import _choose
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -23,8 +25,10 @@ def report() -> None:
     insert(page, "steps", f"{steps(found['steps'])}\n\n{machine(found['steps'])}")
     insert(page, "memory", f"{memory(found['memory'])}\n\n{machine(found['memory'])}")
     insert(page, "ops", f"{by_group(found['ops'])}\n\n{machine(found['ops'])}")
+    insert(page, "training", in_training(found["ops"]))
     insert(page, "losers", losers(found["ops"]))
-    insert(page, "choices", choices(found["tune"]))
+    insert(page, "rows", by_row(found["tune"]))
+    insert(page, "choices", f"{choices(found['tune'])}\n\n{machine(found['tune'])}")
     insert(ROOT / "README.md", "speed", steps(found["steps"]))
     draw(found["ops"])
 
@@ -50,13 +54,15 @@ def steps(result: dict[str, Any]) -> str:
     rows = [
         (
             row["name"],
-            *(f"{t['min_ms']:.3g} / {t['median_ms']:.3g}" if (t := row["ways"].get(way)) else "" for way in ways),
-            *(f"{ratio(row, way):.2f}" if way in row["ways"] else "" for way in ways[1:]),
+            f"{row['ways']['ours']['min_ms']:.3g} / {row['ways']['ours']['median_ms']:.3g}",
+            *(
+                f"{row['ways'][way]['min_ms']:.3g}, **{ratio(row, way):.2f}**" if way in row["ways"] else ""
+                for way in ways[1:]
+            ),
         )
         for row in result["rows"]
     ]
-    head = ("a training step", *(f"{way}, ms: min / median" for way in ways), *(f"{way} / ours" for way in ways[1:]))
-    return table(head, rows)
+    return table(("a training step", "ours, ms: min / median", *(f"{way}: min, of ours" for way in ways[1:])), rows)
 
 
 def memory(result: dict[str, Any]) -> str:
@@ -84,6 +90,22 @@ def by_group(result: dict[str, Any]) -> str:
     return table(("autodiff / ours, of minima", "cases", "least", "median", "greatest"), rows)
 
 
+def in_training(result: dict[str, Any]) -> str:
+    """Each map of each geometry that names its images, and the pools of 2x2/2 and 3x3/2."""
+    rows = [
+        (
+            row["name"],
+            f"{row['ways']['ours']['min_ms']:.3g}",
+            f"{row['flops'] / row['ways']['ours']['min_ms'] / 1e6:.0f}" if row["flops"] else "",
+            f"{ratio(row):.2f}",
+            f"{ratio(row, 'rewrite'):.2f}" if "rewrite" in row["ways"] else "",
+        )
+        for row in result["rows"]
+        if "images" in row["name"] or row["name"].startswith(("max_pool 2x2/2", "max_pool 3x3/2"))
+    ]
+    return table(("case", "ours, ms", "GF/s", "autodiff / ours", "rewrite / ours"), rows)
+
+
 def losers(result: dict[str, Any]) -> str:
     """Every case where autodiff takes less than 0.9 of our time."""
     rows = [
@@ -92,6 +114,33 @@ def losers(result: dict[str, Any]) -> str:
         if ratio(row) < 0.9
     ]
     return table(("below 0.9", "ours, ms", "autodiff / ours, minima", "medians"), rows) if rows else "None."
+
+
+def by_row(result: dict[str, Any]) -> str:
+    """For each row of the chooser's table for a CPU, what it gives over the forms that it is for, and the next best."""
+    named = {row["name"]: row["ways"] for row in result["rows"]}
+    cases: dict[int, list[dict[str, Any]]] = {}
+    for geometry in geometries():
+        for which in _choose.MAPS:
+            row = _choose.row_for(which, "cpu", geometry.form)
+            if row and f"{which}: {geometry.name}" in named:
+                cases.setdefault(_choose.TABLE.index(row), []).append(named[f"{which}: {geometry.name}"])
+    rows = []
+    for number, row in enumerate(_choose.TABLE):
+        if row.platform == "cpu":
+            found = cases.get(number, [])
+            ratios = {
+                name: [ways["autodiff"]["min_ms"] / ways[name]["min_ms"] for ways in found]
+                for name in _choose.ALGORITHMS
+                if found and all(name in ways for ways in found)
+            }
+            own = ratios.pop(row.algorithm, [])
+            others = sorted(((median(values), name) for name, values in ratios.items()), reverse=True)
+            cells = (f"{min(own):.2f} / {median(own):.2f} / {max(own):.1f}" if own else "not in the grid",)
+            best = f"{others[0][1]}: {others[0][0]:.2f}" if others else ""
+            rows.append((row.map, row.forms, row.algorithm, str(len(found)), *cells, best))
+    head = ("map", "forms", "algorithm", "cases", "autodiff / it: least / median / greatest", "the next best's median")
+    return table(head, rows)
 
 
 def choices(result: dict[str, Any]) -> str:

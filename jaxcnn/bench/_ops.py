@@ -25,7 +25,7 @@ GREATEST_ELEMENTS = 2**22  # of x, so that inputs stay small beside the work
 
 
 class Geometry(NamedTuple):
-    """A convolution: spatial size, kernel size, channels, options."""
+    """A convolution: spatial size, kernel size, channels, options; images where not as many as fit `MULTIPLY_ADDS`."""
 
     spatial: tuple[int, ...]
     kernel: tuple[int, ...]
@@ -34,6 +34,7 @@ class Geometry(NamedTuple):
     stride: int = 1
     dilation: int = 1
     groups: int = 1
+    images: int | None = None
 
     @property
     def name(self) -> str:
@@ -58,7 +59,8 @@ class Geometry(NamedTuple):
 
     @property
     def _extra(self) -> list[tuple[str, int]]:
-        return [("stride", self.stride), ("dilation", self.dilation), ("groups", self.groups)]
+        extra = [("stride", self.stride), ("dilation", self.dilation), ("groups", self.groups)]
+        return [*extra, ("images", self.images or 0)]
 
     @property
     def options(self) -> dict[str, Any]:
@@ -69,11 +71,20 @@ class Geometry(NamedTuple):
         return (*self.kernel, self.c_in // self.groups, self.c_out)
 
     @property
+    def form(self) -> Form:
+        """What the chooser sees of it."""
+        x_shape, kernel_shape, _ = self.shapes
+        dtypes = Dtypes(*[np.dtype(np.float32)] * 3)
+        return Form.of("bench", x_shape, kernel_shape, dtypes, precision=None, **self.options)
+
+    @property
     def places(self) -> int:
         return prod(-(-n // self.stride) for n in self.spatial)
 
     @property
     def batch(self) -> int:
+        if self.images:
+            return self.images
         each = self.places * prod(self.kernel_shape)
         fitting = min(MULTIPLY_ADDS / each, GREATEST_ELEMENTS / (prod(self.spatial) * max(self.c_in, self.c_out)))
         return max(1, min(GREATEST_BATCH, round(fitting)))
@@ -103,6 +114,16 @@ def geometries() -> list[Geometry]:
     lines = [Geometry((n,), (k,), c, d) for n, c, d in ((64, 1, 16), (64, 32, 64), (64, 128, 128)) for k in (1, 3, 9)]
     volumes = [Geometry((n,) * 3, (k,) * 3, c, d) for n, c, d in ((8, 16, 32), (16, 1, 8)) for k in (1, 3)]
     oblong = [Geometry((28, 28), (1, 7), 16, 16), Geometry((28, 28), (7, 1), 16, 16), Geometry((23, 23), (6, 6), 1, 1)]
+    in_training = [
+        Geometry((32, 32), (1, 1), 64, 128, images=64),
+        Geometry((32, 32), (3, 3), 64, 64, images=64),
+        Geometry((16, 16), (3, 3), 128, 128, images=64),
+        Geometry((8, 8), (3, 3), 256, 256, images=64),
+        Geometry((32, 32), (3, 3), 64, 128, stride=2, images=64),
+        Geometry((28, 28), (3, 3), 64, 64, groups=4, images=32),
+        Geometry((28, 28), (3, 3), 64, 64, groups=16, images=32),
+        Geometry((32, 32), (3, 3), 64, 64, groups=64, images=64),
+    ]
     return [
         *squares((1, 2, 3, 5, 7, 11)),
         *squares((1, 3, 5), stride=2),
@@ -112,6 +133,7 @@ def geometries() -> list[Geometry]:
         *lines,
         *volumes,
         *oblong,
+        *in_training,
     ]
 
 
@@ -141,10 +163,8 @@ def map_case(geometry: Geometry, which: str, tune: bool = False) -> Case:
         "autodiff": partial(_by, reference, which, geometry),
     }
     if tune:
-        dtypes = Dtypes(*[np.dtype(np.float32)] * 3)
-        form = Form.of("bench", x_shape, kernel_shape, dtypes, precision=None, **geometry.options)
-        for name, algorithm in _choose.ALGORITHMS.items():
-            if hasattr(algorithm, which) and _choose.unsupported(which, name, form) is None:
+        for name in _choose.ALGORITHMS:
+            if _choose.unsupported(which, name, geometry.form) is None:
                 ways[name] = partial(_by, ops, which, geometry, algorithm=name)
     elif geometry.groups == 1 and which != "correlate":
         ways["rewrite"] = partial(_by_rewrite, which, geometry)

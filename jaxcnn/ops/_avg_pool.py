@@ -145,8 +145,18 @@ def _count(window: Window, count_include_pad: bool) -> jax.Array | int:
 
 
 def _window_sum(x: Image, window: Window) -> Pooled:
-    """(N, *spatial, C) -> (N, *out, C), an axis at a time, in the accumulator's dtype."""
-    y = x.astype(accumulator(x.dtype))
+    """(N, *spatial, C) -> (N, *out, C), in the accumulator's dtype."""
+    wide = x.astype(accumulator(x.dtype))
+    return lax.platform_dependent(wide, tpu=partial(_sum_by_lax, window), default=partial(_sum_by_axis, window))
+
+
+def _window_sum_adjoint(dy: Pooled, window: Window) -> Image:
+    """(N, *out, C) -> (N, *spatial, C)."""
+    by_slices = _spread_in_blocks if _blocks.supports(window) else _spread_by_axis
+    return lax.platform_dependent(dy, tpu=partial(_spread_by_lax, window), default=partial(by_slices, window))
+
+
+def _sum_by_axis(window: Window, y: jax.Array) -> jax.Array:
     for axis in range(len(window.shape)):
         line = _along(axis, window)
         padded = line.pad(y)
@@ -154,14 +164,36 @@ def _window_sum(x: Image, window: Window) -> Pooled:
     return y
 
 
-def _window_sum_adjoint(dy: Pooled, window: Window) -> Image:
-    """(N, *out, C) -> (N, *spatial, C)."""
-    if _blocks.supports(window):
-        return _blocks.collect(window, lambda _, is_tap, dy: jnp.where(is_tap, dy, 0), dy)
+def _spread_by_axis(window: Window, dy: jax.Array) -> jax.Array:
     for axis in reversed(range(len(window.shape))):
         line = _along(axis, window)
         dy = reduce(jnp.add, [line.put(dy, tap) for tap in line.taps])
     return dy
+
+
+def _spread_in_blocks(window: Window, dy: jax.Array) -> jax.Array:
+    return _blocks.collect(window, lambda _, is_tap, dy: jnp.where(is_tap, dy, 0), dy)
+
+
+def _sum_by_lax(window: Window, x: jax.Array) -> jax.Array:
+    """As a TPU does it natively, in half the memory traffic of slices."""
+    sizes, strides, padding = (1, *window.size, 1), (1, *window.stride, 1), ((0, 0), *window.padding, (0, 0))
+    return lax.reduce_window(x, np.zeros((), x.dtype), lax.add, sizes, strides, padding)
+
+
+def _spread_by_lax(window: Window, dy: jax.Array) -> jax.Array:
+    """A sum over windows of stride 1 over dy, its rows s apart, padded so that it is as long as x."""
+    axes = zip(window.shape, window.out, window.size, window.stride, window.padding, strict=True)
+    padding = [(k - 1 - lo, h - ((out - 1) * s + 1) + lo) for h, out, k, s, (lo, _) in axes]
+    return lax.reduce_window(
+        dy,
+        np.zeros((), dy.dtype),
+        lax.add,
+        (1, *window.size, 1),
+        (1,) * dy.ndim,
+        ((0, 0), *padding, (0, 0)),
+        base_dilation=(1, *window.stride, 1),
+    )
 
 
 def _along(axis: int, window: Window) -> Window:

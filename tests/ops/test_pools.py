@@ -23,6 +23,8 @@ from agreement import (
 )
 
 from jaxcnn import ops, reference
+from jaxcnn.ops import _avg_pool, _blocks
+from jaxcnn.ops._window import Window
 
 
 def line(*values: float) -> jax.Array:
@@ -139,3 +141,16 @@ def test_numpy_arrays_are_welcome() -> None:
     x = np.arange(4.0).reshape(1, 4, 1)
     assert ops.avg_pool(x, 2).ravel().tolist() == [0.5, 2.5]
     assert ops.global_avg_pool(x).ravel().tolist() == [1.5]
+
+
+@drawn(max_examples=8)
+@hypothesis.given(geometry=geometries(dilated=False))
+def test_sums_and_their_adjoints_are_the_same_on_every_platform(geometry: Geometry) -> None:
+    shape = (2, *geometry.spatial, 2)
+    window = Window.of("test", shape, geometry.window, geometry.stride, geometry.padding, 1)
+    x, dy = integers(shape), integers((2, *window.out, 2), seed=1)
+    assert_equal_trees(_avg_pool._sum_by_lax(window, x), _avg_pool._sum_by_axis(window, x))
+    by_axis = _avg_pool._spread_by_axis(window, dy)
+    assert_equal_trees(_avg_pool._spread_by_lax(window, dy), by_axis)
+    if _blocks.supports(window):
+        assert_equal_trees(_avg_pool._spread_in_blocks(window, dy), by_axis)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -45,12 +46,13 @@ Algorithm = str | tuple[str, ...]
 
 
 class Row(NamedTuple):
-    """On one platform, this algorithm for this map of the forms that fit."""
+    """On one platform, this algorithm for this map of the forms that fit, in words and as a predicate."""
 
     platform: str
     map: str
-    fits: Callable[[Form], bool]
     algorithm: str
+    forms: str
+    fits: Callable[[Form], bool]
 
 
 def _is_few(form: Form) -> bool:
@@ -83,57 +85,101 @@ def _is_one_tap(form: Form) -> bool:
     return form.groups == 1 and form.window.tap_count == 1
 
 
+def _is_1x1(form: Form) -> bool:
+    return _is_one_tap(form) and len(form.window.shape) == 2
+
+
 def _is_line(form: Form) -> bool:
     return form.groups == len(form.window.shape) == 1
 
 
 def _has_volume(form: Form) -> bool:
-    return form.groups == 1 and len(form.window.shape) > 2
+    return form.groups == 1 and len(form.window.shape) > 2 and form.window.tap_count > 1
 
 
-# The first row that fits. Beside each: how many times as long lax's own takes on 2 cores, float32, over the forms of
-# `jaxcnn bench ops --tune` that it is for; experiments/speed/results/tune.json has each of them.
-# Kernel gradients are never `direct` on a CPU: in a loop's body XLA computes those naively, tens of times slower;
-# `canonical` is the same without that. `winograd2` and `winograd4` were never the fastest. A sum of `taps` is fused
-# into all that reads it, and computed again in each: of one channel it is two to four times as fast as `toeplitz`
+def _has_few_places(form: Form) -> bool:
+    return form.images is not None and form.images * prod(form.window.out) <= 4096
+
+
+# The first row that fits. experiments/speed has what each row was measured to give (`jaxcnn bench ops --tune`, 2 cores,
+# float32). Kernel gradients are never `direct` on a CPU: in a loop's body XLA computes those naively, tens of times
+# slower; `canonical` is the same without that. `winograd2` and `winograd4` were never the fastest. A sum of `taps` is
+# fused into all that reads it, and computed again in each: of one channel it is two to four times as fast as `toeplitz`
 # alone, and a third as fast in [V]'s training step. Elsewhere `direct` is cuDNN's or the TPU's own, but for dilated
 # kernel gradients on a GPU, as programs compiled for an H100 show (`jaxcnn bench compiled`, experiments/accelerators).
 TABLE: tuple[Row, ...] = (
-    Row("cpu", "correlate", _is_few, "toeplitz"),
-    Row("cpu", "correlate", _is_depthwise, "taps"),
-    Row("cpu", "correlate", _is_grouped, "split"),
-    Row("cpu", "correlate", lambda f: f.c_in == 1 and f.c_out <= 4, "taps"),
-    Row("cpu", "correlate", lambda f: _is_one_tap(f) and f.c_in >= 32, "taps"),
-    Row("cpu", "correlate", lambda f: _has_volume(f) and f.c_in == 1, "toeplitz"),
-    Row("cpu", "correlate", _has_volume, "im2col"),
-    Row("cpu", "input_gradient", _is_few, "toeplitz"),
-    Row("cpu", "input_gradient", lambda f: _is_depthwise(f) and _is_strided(f) and f.window.tap_count > 9, "split"),
-    Row("cpu", "input_gradient", _is_depthwise, "taps"),
-    Row("cpu", "input_gradient", _is_grouped, "split"),
-    Row("cpu", "input_gradient", lambda f: f.c_in == f.c_out == 1, "taps"),
-    Row("cpu", "input_gradient", lambda f: _is_one_tap(f) and not 4 < f.c_in < 32, "taps"),
-    Row("cpu", "input_gradient", lambda f: _has_volume(f) and f.c_in == 1, "toeplitz"),
-    Row("cpu", "input_gradient", lambda f: f.c_in <= 4, "im2col"),
-    Row("cpu", "input_gradient", _has_volume, "im2col"),
-    Row("cpu", "input_gradient", lambda f: _is_strided(f) and f.c_in <= 16, "phases"),
-    Row("cpu", "input_gradient", lambda f: _is_strided(f) and f.window.tap_count <= 9, "taps"),
-    Row("cpu", "input_gradient", _is_strided, "phases"),
-    Row("cpu", "kernel_gradient", _is_few, "toeplitz"),
-    Row("cpu", "kernel_gradient", _is_grouped, "taps"),
-    Row("cpu", "kernel_gradient", _is_one_tap, "taps"),
-    Row("cpu", "kernel_gradient", lambda f: _is_line(f) and f.c_in >= 32, "canonical"),
+    Row("cpu", "correlate", "toeplitz", "few channels", _is_few),
+    Row("cpu", "correlate", "taps", "depthwise", _is_depthwise),
+    Row("cpu", "correlate", "split", "grouped", _is_grouped),
+    Row("cpu", "correlate", "taps", "1 to at most 4 channels, wide", lambda f: f.c_in == 1 and f.c_out <= 4),
+    Row("cpu", "correlate", "taps", "1x1 of at least 32 channels", lambda f: _is_1x1(f) and f.c_in >= 32),
+    Row("cpu", "correlate", "toeplitz", "3-D of 1 channel", lambda f: _has_volume(f) and f.c_in == 1),
+    Row("cpu", "correlate", "im2col", "3-D", _has_volume),
+    Row("cpu", "input_gradient", "toeplitz", "few channels", _is_few),
+    Row(
+        "cpu",
+        "input_gradient",
+        "split",
+        "depthwise, strided, over 9 taps",
+        lambda f: _is_depthwise(f) and _is_strided(f) and f.window.tap_count > 9,
+    ),
+    Row("cpu", "input_gradient", "taps", "depthwise", _is_depthwise),
+    Row("cpu", "input_gradient", "split", "grouped", _is_grouped),
+    Row("cpu", "input_gradient", "taps", "1 to 1 channel, wide", lambda f: f.c_in == f.c_out == 1),
+    Row(
+        "cpu",
+        "input_gradient",
+        "taps",
+        "1x1 to at most 4 or at least 32 channels",
+        lambda f: _is_1x1(f) and not 4 < f.c_in < 32,
+    ),
+    Row("cpu", "input_gradient", "toeplitz", "3-D to 1 channel", lambda f: _has_volume(f) and f.c_in == 1),
+    Row("cpu", "input_gradient", "im2col", "to at most 4 channels", lambda f: f.c_in <= 4),
+    Row("cpu", "input_gradient", "im2col", "3-D", _has_volume),
+    Row(
+        "cpu",
+        "input_gradient",
+        "phases",
+        "strided, to at most 16 channels",
+        lambda f: _is_strided(f) and f.c_in <= 16,
+    ),
+    Row(
+        "cpu",
+        "input_gradient",
+        "taps",
+        "strided, at most 9 taps",
+        lambda f: _is_strided(f) and f.window.tap_count <= 9,
+    ),
+    Row("cpu", "input_gradient", "phases", "strided", _is_strided),
+    Row("cpu", "kernel_gradient", "toeplitz", "few channels", _is_few),
+    Row("cpu", "kernel_gradient", "taps", "grouped", _is_grouped),
+    Row("cpu", "kernel_gradient", "taps", "one tap", _is_one_tap),
+    Row("cpu", "kernel_gradient", "canonical", "1-D of at least 32 channels", lambda f: _is_line(f) and f.c_in >= 32),
     Row(
         "cpu",
         "kernel_gradient",
-        lambda f: _is_thin(f) and not _is_strided(f) and (_is_dilated(f) or f.window.tap_count >= 25),
         "fft",
+        "thin, not strided, dilated or of at least 25 taps",
+        lambda f: _is_thin(f) and not _is_strided(f) and (_is_dilated(f) or f.window.tap_count >= 25),
     ),
-    Row("cpu", "kernel_gradient", lambda f: f.window.tap_count >= 100, "canonical"),
+    Row("cpu", "kernel_gradient", "canonical", "at least 100 taps", lambda f: f.window.tap_count >= 100),
     Row(
-        "cpu", "kernel_gradient", lambda f: 1 < f.c_in <= 8 and f.c_out <= 16 and f.window.tap_count >= 25, "canonical"
+        "cpu",
+        "kernel_gradient",
+        "canonical",
+        "2 to 8 channels to at most 16, at least 25 taps",
+        lambda f: 1 < f.c_in <= 8 and f.c_out <= 16 and f.window.tap_count >= 25,
     ),
-    Row("cpu", "kernel_gradient", lambda f: True, "im2col"),
-    Row("cuda", "kernel_gradient", lambda f: f.groups == 1, "space_to_batch"),  # what it can; else not cuDNN's own
+    Row(
+        "cpu",
+        "kernel_gradient",
+        "canonical",
+        "at least 25 taps over at most 4,096 places",
+        lambda f: f.window.tap_count >= 25 and _has_few_places(f),
+    ),
+    Row("cpu", "kernel_gradient", "im2col", "all others", lambda f: True),
+    # what it can; all else is cuDNN's own
+    Row("cuda", "kernel_gradient", "space_to_batch", "dilated, not strided", lambda f: f.groups == 1),
 )
 
 
@@ -166,18 +212,24 @@ def unsupported(which: str, name: str, form: Form) -> str | None:
 
 
 def chosen(which: str, platform: str, form: Form) -> str:
-    """The algorithm asked for, or the first row that fits, or `direct`."""
+    """The algorithm asked for, or that of the table's row, or `direct`."""
     asked = form.algorithms[MAPS.index(which)]
     if asked != "auto":
         return asked
+    row = row_for(which, platform, form)
+    return row.algorithm if row else "direct"
+
+
+def row_for(which: str, platform: str, form: Form) -> Row | None:
+    """The first row of the table that fits and whose algorithm can."""
     fitting = (
-        row.algorithm
+        row
         for row in TABLE
         if (row.platform, row.map) == (platform, which)
         and row.fits(form)
         and unsupported(which, row.algorithm, form) is None
     )
-    return next(fitting, "direct")
+    return next(fitting, None)
 
 
 def run(which: str, form: Form, *args: jax.Array) -> jax.Array:

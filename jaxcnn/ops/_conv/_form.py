@@ -21,6 +21,7 @@ class Form:
     groups: int
     dtypes: Dtypes
     precision: lax.PrecisionLike
+    images: int | None  # the batch, where it is known
     algorithms: tuple[str, str, str] = ("auto", "auto", "auto")  # of the three maps, as in `_choose`
 
     @classmethod
@@ -61,7 +62,8 @@ class Form:
                 f"got {kernel_in} in shape {kernel_shape}",
             )
         window = Window.of(op, x_shape, kernel_shape[:-2], stride, padding, dilation)
-        return cls(window, c_in, c_out, groups, dtypes, precision)
+        images = x_shape[0] if isinstance(x_shape[0], int) else None
+        return cls(window, c_in, c_out, groups, dtypes, precision, images)
 
     def layout(self, lhs: str, rhs: str, out: str) -> tuple[str, str, str]:
         """lax's dimension numbers, '*' standing for the spatial axes, as in ("N*C", "*IO", "N*C")."""

@@ -108,9 +108,9 @@ def conv(
         groups: number of independent groups of channels; C_in for a depthwise convolution.
         precision: as in `jax.lax.conv_general_dilated`, for the gradients too.
         preferred_element_type: dtype of the result; that of x where None.
-        algorithm: "auto", or who computes it and its gradients: "direct", "im2col", "taps", "winograd2", "winograd4" or
-            "fft"; or a tuple of three, for correlate, input_gradient (also "phases") and kernel_gradient (also
-            "space_to_batch").
+        algorithm: "auto", or who computes it and its gradients: "direct", "im2col", "taps", "toeplitz", "winograd2",
+            "winograd4" or "fft"; or a tuple of three, for correlate (also "split"), input_gradient (also "split" and
+            "phases") and kernel_gradient (also "canonical" and "space_to_batch").
 
     Returns:
         y (N, *out, C_out), out = floor((H + lo + hi - d (k - 1) - 1) / s) + 1 per axis.
