@@ -119,16 +119,16 @@ def losers(result: dict[str, Any]) -> str:
 def by_row(result: dict[str, Any]) -> str:
     """For each row of the chooser's table for a CPU, what it gives over the forms that it is for, and the next best."""
     named = {row["name"]: row["ways"] for row in result["rows"]}
-    cases: dict[int, list[dict[str, Any]]] = {}
+    cases: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for geometry in geometries():
         for which in _choose.MAPS:
             row = _choose.row_for(which, "cpu", geometry.form)
             if row and f"{which}: {geometry.name}" in named:
-                cases.setdefault(_choose.TABLE.index(row), []).append(named[f"{which}: {geometry.name}"])
-    rows = []
-    for number, row in enumerate(_choose.TABLE):
-        if row.platform == "cpu":
-            found = cases.get(number, [])
+                cases.setdefault((which, row.forms), []).append(named[f"{which}: {geometry.name}"])
+    lines = []
+    for which in _choose.MAPS:
+        for row in _choose.TABLE["cpu", which]:
+            found = cases.get((which, row.forms), [])
             ratios = {
                 name: [ways["autodiff"]["min_ms"] / ways[name]["min_ms"] for ways in found]
                 for name in _choose.ALGORITHMS
@@ -136,11 +136,11 @@ def by_row(result: dict[str, Any]) -> str:
             }
             own = ratios.pop(row.algorithm, [])
             others = sorted(((median(values), name) for name, values in ratios.items()), reverse=True)
-            cells = (f"{min(own):.2f} / {median(own):.2f} / {max(own):.1f}" if own else "not in the grid",)
+            range_of = f"{min(own):.2f} / {median(own):.2f} / {max(own):.1f}" if own else "not in the grid"
             best = f"{others[0][1]}: {others[0][0]:.2f}" if others else ""
-            rows.append((row.map, row.forms, row.algorithm, str(len(found)), *cells, best))
+            lines.append((which, row.forms, row.algorithm, str(len(found)), range_of, best))
     head = ("map", "forms", "algorithm", "cases", "autodiff / it: least / median / greatest", "the next best's median")
-    return table(head, rows)
+    return table(head, lines)
 
 
 def choices(result: dict[str, Any]) -> str:

@@ -300,45 +300,47 @@ class TestKernelGradientsInChunks:
         assert_equal_trees(jax.jit(dk)(x, dy), laxs_own, roundings=64)
 
 
-# the map, and x, kernel and options of a form that a row is for, in the table's order
-ROWS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
-    ("correlate", (1, 8, 8, 1), (3, 3, 1, 2), {}),
-    ("correlate", (1, 8, 8, 4), (3, 3, 1, 4), {"groups": 4}),
-    ("correlate", (1, 8, 8, 4), (3, 3, 2, 4), {"groups": 2}),
-    ("correlate", (1, 8, 49, 1), (3, 3, 1, 2), {}),
-    ("correlate", (1, 8, 8, 32), (1, 1, 32, 8), {}),
-    ("correlate", (1, 4, 4, 4, 1), (2, 2, 2, 1, 8), {}),
-    ("correlate", (1, 4, 4, 4, 8), (2, 2, 2, 8, 8), {}),
-    ("input_gradient", (1, 8, 8, 2), (3, 3, 2, 4), {}),
-    ("input_gradient", (1, 8, 8, 4), (5, 5, 1, 4), {"groups": 4, "stride": 2}),
-    ("input_gradient", (1, 8, 8, 4), (3, 3, 1, 4), {"groups": 4}),
-    ("input_gradient", (1, 8, 8, 4), (3, 3, 2, 4), {"groups": 2}),
-    ("input_gradient", (1, 8, 49, 1), (3, 3, 1, 1), {}),
-    ("input_gradient", (1, 8, 8, 32), (1, 1, 32, 8), {}),
-    ("input_gradient", (1, 4, 4, 4, 1), (2, 2, 2, 1, 8), {}),
-    ("input_gradient", (1, 8, 8, 3), (3, 3, 3, 8), {}),
-    ("input_gradient", (1, 4, 4, 4, 8), (2, 2, 2, 8, 8), {}),
-    ("input_gradient", (1, 8, 8, 16), (3, 3, 16, 8), {"stride": 2}),
-    ("input_gradient", (1, 8, 8, 32), (3, 3, 32, 8), {"stride": 2}),
-    ("input_gradient", (1, 8, 8, 32), (5, 5, 32, 8), {"stride": 2}),
-    ("kernel_gradient", (1, 8, 8, 1), (3, 3, 1, 1), {}),
-    ("kernel_gradient", (1, 8, 8, 4), (3, 3, 2, 4), {"groups": 2}),
-    ("kernel_gradient", (1, 8, 8, 32), (1, 1, 32, 8), {}),
-    ("kernel_gradient", (1, 16, 32), (3, 32, 8), {}),
-    ("kernel_gradient", (1, 8, 8, 8), (5, 5, 8, 8), {}),
-    ("kernel_gradient", (1, 12, 12, 8), (10, 10, 8, 32), {}),
-    ("kernel_gradient", (1, 8, 8, 3), (5, 5, 3, 16), {}),
-    ("kernel_gradient", (64, 8, 8, 32), (5, 5, 32, 8), {"padding": 2}),
-    ("kernel_gradient", (1, 8, 8, 8), (3, 3, 8, 8), {}),
-    ("kernel_gradient", (1, 9, 8, 8), (3, 3, 8, 32), {"dilation": 2}),
+# x, kernel and options of a form that a row is for, in the table's order
+IN_ORDER = [(platform, which, row) for (platform, which), rows in _choose.TABLE.items() for row in rows]
+ROWS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+    ((1, 8, 8, 1), (3, 3, 1, 2), {}),
+    ((1, 8, 8, 4), (3, 3, 1, 4), {"groups": 4}),
+    ((1, 8, 8, 4), (3, 3, 2, 4), {"groups": 2}),
+    ((1, 8, 49, 1), (3, 3, 1, 2), {}),
+    ((1, 8, 8, 32), (1, 1, 32, 8), {}),
+    ((1, 4, 4, 4, 1), (2, 2, 2, 1, 8), {}),
+    ((1, 4, 4, 4, 8), (2, 2, 2, 8, 8), {}),
+    ((1, 8, 8, 2), (3, 3, 2, 4), {}),
+    ((1, 8, 8, 4), (5, 5, 1, 4), {"groups": 4, "stride": 2}),
+    ((1, 8, 8, 4), (3, 3, 1, 4), {"groups": 4}),
+    ((1, 8, 8, 4), (3, 3, 2, 4), {"groups": 2}),
+    ((1, 8, 49, 1), (3, 3, 1, 1), {}),
+    ((1, 8, 8, 32), (1, 1, 32, 8), {}),
+    ((1, 4, 4, 4, 1), (2, 2, 2, 1, 8), {}),
+    ((1, 8, 8, 3), (3, 3, 3, 8), {}),
+    ((1, 4, 4, 4, 8), (2, 2, 2, 8, 8), {}),
+    ((1, 8, 8, 16), (3, 3, 16, 8), {"stride": 2}),
+    ((1, 8, 8, 32), (3, 3, 32, 8), {"stride": 2}),
+    ((1, 8, 8, 32), (5, 5, 32, 8), {"stride": 2}),
+    ((1, 8, 8, 1), (3, 3, 1, 1), {}),
+    ((1, 8, 8, 4), (3, 3, 2, 4), {"groups": 2}),
+    ((1, 8, 8, 32), (1, 1, 32, 8), {}),
+    ((1, 16, 32), (3, 32, 8), {}),
+    ((1, 9, 8, 8), (3, 3, 8, 8), {"dilation": 2}),
+    ((1, 8, 8, 8), (5, 5, 8, 8), {}),
+    ((1, 12, 12, 8), (10, 10, 8, 32), {}),
+    ((1, 8, 8, 3), (5, 5, 3, 16), {}),
+    ((64, 8, 8, 32), (5, 5, 32, 8), {"padding": 2}),
+    ((1, 8, 8, 8), (3, 3, 8, 8), {}),
+    ((1, 9, 8, 8), (3, 3, 8, 32), {"dilation": 2}),
 ]
 
 
 def test_every_row_of_the_choosers_table_is_reached() -> None:
-    for row, (which, x_shape, kernel_shape, options) in zip(_choose.TABLE, ROWS, strict=True):
+    for (platform, which, row), (x_shape, kernel_shape, options) in zip(IN_ORDER, ROWS, strict=True):
         form = form_of(x_shape, kernel_shape, options, np.float32)
-        assert _choose.row_for(which, row.platform, form) is row
-        assert _choose.chosen(which, row.platform, form) == row.algorithm
+        assert _choose.row_for(which, platform, form) is row
+        assert _choose.chosen(which, platform, form) == row.algorithm
         assert _choose.chosen(which, "tpu", form) == "direct"
 
 
@@ -358,13 +360,15 @@ def test_under_vmap_a_kernel_gradient_by_fft_is_chosen_otherwise_and_asked_for_s
 
 
 @pytest.mark.parametrize(
-    ("row", "form"),
-    list(zip(_choose.TABLE, ROWS, strict=True)),
-    ids=[f"{row.map} {row.forms}" for row in _choose.TABLE],
+    ("which", "row", "form"),
+    [(which, row, form) for (_, which, row), form in zip(IN_ORDER, ROWS, strict=True)],
+    ids=[f"{which}, {row.forms}" for _, which, row in IN_ORDER],
 )
-def test_what_is_chosen_is_at_most_four_times_as_far_off_as_direct(row: _choose.Row, form: tuple[Any, ...]) -> None:
+def test_what_is_chosen_is_at_most_four_times_as_far_off_as_direct(
+    which: str, row: _choose.Row, form: tuple[Any, ...]
+) -> None:
     """In float32, against float64, at the greatest of eight draws of each."""
-    which, x_shape, kernel_shape, options = form
+    x_shape, kernel_shape, options = form
     y_shape = jax.eval_shape(partial(ops.conv, **options), jnp.zeros(x_shape), jnp.zeros(kernel_shape)).shape
     shapes = ((8, *x_shape[1:]), kernel_shape, (8, *y_shape[1:]))
     args = tuple(normals(shape, np.float32, seed=seed) for seed, shape in enumerate(shapes))

@@ -46,10 +46,8 @@ Algorithm = str | tuple[str, ...]
 
 
 class Row(NamedTuple):
-    """On one platform, this algorithm for this map of the forms that fit, in words and as a predicate."""
+    """This algorithm for the forms that fit, in words and as a predicate."""
 
-    platform: str
-    map: str
     algorithm: str
     forms: str
     fits: Callable[[Form], bool]
@@ -101,86 +99,61 @@ def _has_few_places(form: Form) -> bool:
     return form.images is not None and form.images * prod(form.window.out) <= 4096
 
 
-# The first row that fits. experiments/speed has what each row was measured to give (`jaxcnn bench ops --tune`, 2 cores,
-# float32). Kernel gradients are never `direct` on a CPU: in a loop's body XLA computes those naively, tens of times
-# slower; `canonical` is the same without that. `winograd2` and `winograd4` were never the fastest. A sum of `taps` is
-# fused into all that reads it, and computed again in each: of one channel it is two to four times as fast as `toeplitz`
-# alone, and a third as fast in [V]'s training step. Elsewhere `direct` is cuDNN's or the TPU's own, but for dilated
-# kernel gradients on a GPU, as programs compiled for an H100 show (`jaxcnn bench compiled`, experiments/accelerators).
-TABLE: tuple[Row, ...] = (
-    Row("cpu", "correlate", "toeplitz", "few channels", _is_few),
-    Row("cpu", "correlate", "taps", "depthwise", _is_depthwise),
-    Row("cpu", "correlate", "split", "grouped", _is_grouped),
-    Row("cpu", "correlate", "taps", "1 to at most 4 channels, wide", lambda f: f.c_in == 1 and f.c_out <= 4),
-    Row("cpu", "correlate", "taps", "1x1 of at least 32 channels", lambda f: _is_1x1(f) and f.c_in >= 32),
-    Row("cpu", "correlate", "toeplitz", "3-D of 1 channel", lambda f: _has_volume(f) and f.c_in == 1),
-    Row("cpu", "correlate", "im2col", "3-D", _has_volume),
-    Row("cpu", "input_gradient", "toeplitz", "few channels", _is_few),
-    Row(
-        "cpu",
-        "input_gradient",
-        "split",
-        "depthwise, strided, over 9 taps",
-        lambda f: _is_depthwise(f) and _is_strided(f) and f.window.tap_count > 9,
+# By platform and map, the first row that fits. experiments/speed has what each row was measured to give on 2 cores in
+# float32 (`jaxcnn bench ops --tune`). Kernel gradients are never `direct` on a CPU: in a loop's body XLA computes those
+# naively, tens of times slower; `canonical` is the same without that. `winograd2` and `winograd4` were never the
+# fastest. A sum of `taps` is fused into all that reads it, and computed again in each: of one channel it is two to four
+# times as fast as `toeplitz` alone, and a third as fast in [V]'s training step. Elsewhere `direct` is cuDNN's or the
+# TPU's own, but for dilated kernel gradients on a GPU, as programs compiled for an H100 show (`jaxcnn bench compiled`,
+# experiments/accelerators).
+TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
+    ("cpu", "correlate"): (
+        Row("toeplitz", "few channels", _is_few),
+        Row("taps", "depthwise", _is_depthwise),
+        Row("split", "grouped", _is_grouped),
+        Row("taps", "1 to at most 4 channels, wide", lambda f: f.c_in == 1 and f.c_out <= 4),
+        Row("taps", "1x1 of at least 32 channels", lambda f: _is_1x1(f) and f.c_in >= 32),
+        Row("toeplitz", "3-D of 1 channel", lambda f: _has_volume(f) and f.c_in == 1),
+        Row("im2col", "3-D", _has_volume),
     ),
-    Row("cpu", "input_gradient", "taps", "depthwise", _is_depthwise),
-    Row("cpu", "input_gradient", "split", "grouped", _is_grouped),
-    Row("cpu", "input_gradient", "taps", "1 to 1 channel, wide", lambda f: f.c_in == f.c_out == 1),
-    Row(
-        "cpu",
-        "input_gradient",
-        "taps",
-        "1x1 to at most 4 or at least 32 channels",
-        lambda f: _is_1x1(f) and not 4 < f.c_in < 32,
+    ("cpu", "input_gradient"): (
+        Row("toeplitz", "few channels", _is_few),
+        Row(
+            "split",
+            "depthwise, strided, over 9 taps",
+            lambda f: _is_depthwise(f) and _is_strided(f) and f.window.tap_count > 9,
+        ),
+        Row("taps", "depthwise", _is_depthwise),
+        Row("split", "grouped", _is_grouped),
+        Row("taps", "1 to 1 channel, wide", lambda f: f.c_in == f.c_out == 1),
+        Row("taps", "1x1 to at most 4 or at least 32 channels", lambda f: _is_1x1(f) and not 4 < f.c_in < 32),
+        Row("toeplitz", "3-D to 1 channel", lambda f: _has_volume(f) and f.c_in == 1),
+        Row("im2col", "to at most 4 channels", lambda f: f.c_in <= 4),
+        Row("im2col", "3-D", _has_volume),
+        Row("phases", "strided, to at most 16 channels", lambda f: _is_strided(f) and f.c_in <= 16),
+        Row("taps", "strided, at most 9 taps", lambda f: _is_strided(f) and f.window.tap_count <= 9),
+        Row("phases", "strided", _is_strided),
     ),
-    Row("cpu", "input_gradient", "toeplitz", "3-D to 1 channel", lambda f: _has_volume(f) and f.c_in == 1),
-    Row("cpu", "input_gradient", "im2col", "to at most 4 channels", lambda f: f.c_in <= 4),
-    Row("cpu", "input_gradient", "im2col", "3-D", _has_volume),
-    Row(
-        "cpu",
-        "input_gradient",
-        "phases",
-        "strided, to at most 16 channels",
-        lambda f: _is_strided(f) and f.c_in <= 16,
+    ("cpu", "kernel_gradient"): (
+        Row("toeplitz", "few channels", _is_few),
+        Row("taps", "grouped", _is_grouped),
+        Row("taps", "one tap", _is_one_tap),
+        Row("canonical", "1-D of at least 32 channels", lambda f: _is_line(f) and f.c_in >= 32),
+        Row("fft", "thin, dilated", lambda f: _is_thin(f) and _is_dilated(f) and not _is_strided(f)),
+        Row("fft", "thin, at least 25 taps", lambda f: _is_thin(f) and f.window.tap_count >= 25 and not _is_strided(f)),
+        Row("canonical", "at least 100 taps", lambda f: f.window.tap_count >= 100),
+        Row(
+            "canonical",
+            "2 to 8 channels to at most 16, at least 25 taps",
+            lambda f: 1 < f.c_in <= 8 and f.c_out <= 16 and f.window.tap_count >= 25,
+        ),
+        Row("canonical", "at least 25 taps, few places", lambda f: f.window.tap_count >= 25 and _has_few_places(f)),
+        Row("im2col", "all others", lambda f: True),
     ),
-    Row(
-        "cpu",
-        "input_gradient",
-        "taps",
-        "strided, at most 9 taps",
-        lambda f: _is_strided(f) and f.window.tap_count <= 9,
+    ("cuda", "kernel_gradient"): (
+        Row("space_to_batch", "dilated, not strided", lambda f: f.groups == 1),  # what it can; else cuDNN's own
     ),
-    Row("cpu", "input_gradient", "phases", "strided", _is_strided),
-    Row("cpu", "kernel_gradient", "toeplitz", "few channels", _is_few),
-    Row("cpu", "kernel_gradient", "taps", "grouped", _is_grouped),
-    Row("cpu", "kernel_gradient", "taps", "one tap", _is_one_tap),
-    Row("cpu", "kernel_gradient", "canonical", "1-D of at least 32 channels", lambda f: _is_line(f) and f.c_in >= 32),
-    Row(
-        "cpu",
-        "kernel_gradient",
-        "fft",
-        "thin, not strided, dilated or of at least 25 taps",
-        lambda f: _is_thin(f) and not _is_strided(f) and (_is_dilated(f) or f.window.tap_count >= 25),
-    ),
-    Row("cpu", "kernel_gradient", "canonical", "at least 100 taps", lambda f: f.window.tap_count >= 100),
-    Row(
-        "cpu",
-        "kernel_gradient",
-        "canonical",
-        "2 to 8 channels to at most 16, at least 25 taps",
-        lambda f: 1 < f.c_in <= 8 and f.c_out <= 16 and f.window.tap_count >= 25,
-    ),
-    Row(
-        "cpu",
-        "kernel_gradient",
-        "canonical",
-        "at least 25 taps over at most 4,096 places",
-        lambda f: f.window.tap_count >= 25 and _has_few_places(f),
-    ),
-    Row("cpu", "kernel_gradient", "im2col", "all others", lambda f: True),
-    # what it can; all else is cuDNN's own
-    Row("cuda", "kernel_gradient", "space_to_batch", "dilated, not strided", lambda f: f.groups == 1),
-)
+}
 
 
 # Where it is chosen, not asked for, another under `jax.vmap`: a sum over one image pays for its spectrum alone, and
@@ -222,14 +195,8 @@ def chosen(which: str, platform: str, form: Form) -> str:
 
 def row_for(which: str, platform: str, form: Form) -> Row | None:
     """The first row of the table that fits and whose algorithm can."""
-    fitting = (
-        row
-        for row in TABLE
-        if (row.platform, row.map) == (platform, which)
-        and row.fits(form)
-        and unsupported(which, row.algorithm, form) is None
-    )
-    return next(fitting, None)
+    rows = TABLE.get((platform, which), ())
+    return next((row for row in rows if row.fits(form) and unsupported(which, row.algorithm, form) is None), None)
 
 
 def run(which: str, form: Form, *args: jax.Array) -> jax.Array:
