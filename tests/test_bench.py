@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,20 @@ def test_every_way_is_timed_on_the_same_inputs() -> None:
     assert (row["name"], row["group"], row["rounds"], row["flops"]) == ("square", "squares", 5, 8)
     assert set(row["ways"]) == {"ours", "autodiff"}
     assert all(0 < times["min_ms"] <= times["median_ms"] for times in row["ways"].values())
+
+
+def test_what_takes_ten_times_as_long_is_timed_twice() -> None:
+    calls = []
+
+    def squared(x: Any) -> Any:
+        time.sleep(0.02)
+        calls.append(None)
+        return x * x
+
+    case = square_of("square", ours=lambda x: x * x, autodiff=lambda x: jax.pure_callback(squared, x, x))
+    (row,) = run([case], seconds=0)
+    assert row["rounds"] == 5 and row["ways"]["autodiff"]["min_ms"] >= 20
+    assert len(calls) == 1 + 2  # it was verified first
 
 
 @pytest.mark.parametrize("wrong", [lambda x: 1.01 * x * x, lambda x: x[:4], lambda x: x * jnp.nan])

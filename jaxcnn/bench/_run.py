@@ -49,7 +49,8 @@ def run(cases: Iterable[Case], *, seconds: float = 1.0, seed: int = 0) -> Iterat
 
     Args:
         cases: what to time.
-        seconds: time to spend on each, compiling aside; at least 5 rounds are made.
+        seconds: time to spend on each, compiling aside; at least 5 rounds are made, and 2 of a way that takes over ten
+            times as long as the fastest.
         seed: of the inputs; every round has new ones.
 
     Raises:
@@ -71,6 +72,8 @@ def run(cases: Iterable[Case], *, seconds: float = 1.0, seed: int = 0) -> Iterat
             point = jax.block_until_ready(case.draw(random))
             random.shuffle(order)  # the first meets inputs in no cache, and each what the one before it left
             for way in order:
+                if _is_settled(times, way):
+                    continue
                 call = callers[way]
                 began = time.perf_counter()
                 jax.block_until_ready(call(*point))
@@ -89,6 +92,13 @@ def run(cases: Iterable[Case], *, seconds: float = 1.0, seed: int = 0) -> Iterat
                 for way, taken in times.items()
             },
         }
+
+
+def _is_settled(times: dict[str, list[float]], way: str) -> bool:
+    """Whether a way, never ours, took over ten times as long as the fastest, twice: its ratio needs no more rounds."""
+    if way == "ours" or len(times[way]) < 2:
+        return False
+    return min(times[way]) > 10 * min(min(taken) for taken in times.values() if taken)
 
 
 def product_rate(size: int = 2048, rounds: int = 10) -> float:
