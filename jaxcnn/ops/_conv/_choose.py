@@ -128,7 +128,7 @@ TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
         Row("taps", "1 to 1 channel, wide", lambda f: f.c_in == f.c_out == 1),
         Row("taps", "1x1 to at most 4 or at least 32 channels", lambda f: _is_1x1(f) and not 4 < f.c_in < 32),
         Row("toeplitz", "3-D to 1 channel", lambda f: _has_volume(f) and f.c_in == 1),
-        Row("im2col", "to at most 4 channels", lambda f: f.c_in <= 4),
+        Row("im2col", "to at most 4 channels", lambda f: f.c_in <= 4 and f.window.tap_count > 1),
         Row("im2col", "3-D", _has_volume),
         Row("phases", "strided, to at most 16 channels", lambda f: _is_strided(f) and f.c_in <= 16),
         Row("taps", "strided, at most 9 taps", lambda f: _is_strided(f) and f.window.tap_count <= 9),
