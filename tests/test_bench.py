@@ -43,7 +43,7 @@ def test_every_way_is_timed_on_the_same_inputs() -> None:
 
 
 def test_what_takes_ten_times_as_long_is_timed_twice() -> None:
-    calls = []
+    calls: list[None] = []
 
     def squared(x: Any) -> Any:
         time.sleep(0.02)

@@ -9,11 +9,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxcnn import ops
 
 Apply = Callable[..., jax.Array]
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """As `optax.softmax_cross_entropy_with_integer_labels`, which their users take."""
+    chosen = jnp.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
+    return jax.nn.logsumexp(logits, axis=-1) - chosen
 
 
 def flax_applies(name: str) -> dict[str, Apply]:
@@ -52,9 +57,7 @@ def _flax(name: str, **convolution: Any) -> Apply:
     return apply
 
 
-def equinox_step(
-    name: str, apply: Apply, optimizer: optax.GradientTransformation
-) -> Callable[..., Callable[..., Any]] | None:
+def equinox_step(name: str, apply: Apply, optimizer: Any) -> Callable[..., Callable[..., Any]] | None:
     """Makes a step from a first point: a module with its parameters, whose logits are held to `apply`'s; or None."""
     if name not in ("single_filter", "lenet") or find_spec("equinox") is None:
         return None
@@ -71,7 +74,7 @@ def equinox_step(
         @eqx.filter_jit
         def updated(model: Any, opt_state: Any, images: jax.Array, labels: jax.Array) -> Any:
             def loss(model: Any) -> jax.Array:
-                return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits(model, images), labels))
+                return jnp.mean(cross_entropy(logits(model, images), labels))
 
             updates, opt_state = optimizer.update(eqx.filter_grad(loss)(model), opt_state)
             return eqx.filter(eqx.apply_updates(model, updates), eqx.is_array), opt_state

@@ -10,11 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 
 from jaxcnn import nets, ops, reference, train
-from jaxcnn.bench._frameworks import equinox_step, flax_applies
+from jaxcnn.bench._frameworks import cross_entropy, equinox_step, flax_applies
 from jaxcnn.bench._run import Case
 from jaxcnn.bench._torch import torch_step
 
@@ -69,8 +68,8 @@ def _step_case(name: str, batch: int, optimizer: Any, scanned: int) -> Case:
     apply = getattr(nets, name).apply
     steps = {way: train.make_train_step(apply, optimizer, ops=module) for way, module in ways.items()}
     if not scanned:
-        loss = optax.softmax_cross_entropy_with_integer_labels
-        steps |= {way: train.make_train_step(of, optimizer, loss=loss) for way, of in flax_applies(name).items()}
+        applies = flax_applies(name).items()
+        steps |= {way: train.make_train_step(of, optimizer, loss=cross_entropy) for way, of in applies}
     makers = {} if scanned else {"equinox": equinox_step(name, apply, optimizer), "pytorch": torch_step(name, apply)}
     return Case(
         name=f"{name}, batch {batch}" + (f", {scanned} steps in lax.scan" if scanned else ""),
