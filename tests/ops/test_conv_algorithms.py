@@ -228,6 +228,14 @@ def test_winograd_is_for_three_taps_and_fft_for_three_axes() -> None:
         ops.conv(jnp.ones((1, 2, 2, 2, 2, 2)), jnp.ones((1, 1, 1, 1, 2, 2)), algorithm="fft")
 
 
+@pytest.mark.parametrize(("name", "reached"), [("direct", 1), ("toeplitz", 4), ("fft", 16)])
+def test_how_far_a_nan_spreads(name: str, reached: int) -> None:
+    """To its window, its rows' windows, its image's: `conv` says so."""
+    x = jnp.zeros((2, 6, 6, 1)).at[0, 0, 0, 0].set(jnp.nan)
+    y = jax.jit(partial(ops.conv, algorithm=name))(x, jnp.ones((3, 3, 1, 1)))
+    assert jnp.sum(jnp.isnan(y[0])) == reached and not jnp.any(jnp.isnan(y[1]))
+
+
 def test_toeplitz_is_for_matrices_that_fit() -> None:
     with pytest.raises(ValueError, match="its banded matrix would have 19,046,400 elements, more than 16,777,216"):
         ops.conv(jnp.ones((1, 8, 64, 16)), jnp.ones((3, 3, 16, 100)), algorithm="toeplitz")
