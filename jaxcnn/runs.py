@@ -3,14 +3,19 @@
     config.json      what was trained, on what, how, by which versions, and the run's status
     metrics.jsonl    a line an epoch
     parameters.npz   one array a parameter, named by its path in the pytree, joined by "/"
+    checkpoints/     what training needs to go on from where it was (jaxcnn.checkpoints)
 
 config.json has `format` (1), `status` ("running", "finished", "interrupted" or "failed"), `net` (`name`, `options`),
 `data` (`name`, `train_images`, `test_images`, `classes`), `seed`, `ops`, `optimizer`, `learning_rate`, `epochs`,
-`batch_size`, `versions`, `devices` and `cores`.
+`batch_size`, `versions`, `devices`, `processes` and `cores`; since version 0.2 also `schedule`, `warmup_steps`, `clip`
+(a name and a limit, or null), `precision`, `validation` (images set aside), `early_stopping` (epochs, or null) and
+`stream`.
 
 A line of metrics.jsonl has `epoch`, `step`, `loss` and `accuracy` (means over the epoch's training batches, taken as
-the parameters moved), `images_per_second` (without compilation) and `seconds`. The last line of a finished run adds
-`test_loss` and `test_accuracy`, on the held-out part of the data set; that of an interrupted one `"interrupted": true`.
+the parameters moved), `images_per_second` (without compilation) and `seconds`; `validation_loss` and
+`validation_accuracy` where images were set aside. The last line of a finished run adds `test_loss` and `test_accuracy`,
+on the held-out part of the data set, and `test_epoch` where training stopped early: the epoch whose parameters were
+kept. That of an interrupted run has `"interrupted": true`.
 
 Every file is written beside its place and then moved there, so that whoever reads it finds it whole.
 """
@@ -24,6 +29,7 @@ import itertools
 import json
 import os
 import platform
+import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -41,11 +47,14 @@ from jaxcnn import nets
 from jaxcnn.nets import gap_cnn
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
     from jaxcnn.train import Report  # optax loads on use
 
 FORMAT = 1
 NETS = {"single_filter": nets.single_filter, "gap_cnn": nets.gap_cnn, "lenet": nets.lenet}
 CONFIG, METRICS, PARAMETERS = "config.json", "metrics.jsonl", "parameters.npz"
+CHECKPOINTS = "checkpoints"
 
 Config = dict[str, Any]
 Metrics = dict[str, Any]
@@ -150,18 +159,22 @@ def claim_next(stem: str, root: Path = Path("runs")) -> Path:
     return folder
 
 
-def surroundings() -> Config:
+def surroundings(mesh: Mesh | None = None) -> Config:
     """The part of config.json that tells where a run was made: results agree to the bit only where all of it does.
+
+    `mesh` is of the devices that a run uses; without one it uses the first.
 
     Example:
         >>> sorted(surroundings())
-        ['cores', 'devices', 'versions']
+        ['cores', 'devices', 'processes', 'versions']
     """
     versions = {package: metadata.version(package) for package in ("jax", "jaxlib", "numpy", "optax")}
+    devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "versions": {"jaxcnn": jaxcnn.__version__, **versions, "python": platform.python_version()},
-        "devices": [{"platform": device.platform, "kind": device.device_kind} for device in jax.devices()],
+        "devices": [{"platform": device.platform, "kind": device.device_kind} for device in devices],
+        "processes": jax.process_count(),
         "cores": cores,
     }
 
@@ -182,52 +195,84 @@ class Recorder:
     `config` is the run's config.json, `metrics` the lines of its metrics.jsonl so far.
     """
 
-    def __init__(self, folder: Path, config: Config) -> None:
-        """Start the record of a run in an empty `folder`, which is to be `config`, format and status aside."""
-        self.folder = folder
-        self.config = {"format": FORMAT, "status": "running", **config}
-        self.metrics: list[Metrics] = []
-        self._epoch_began = time.perf_counter()
-        self._segments: list[tuple[int, float]] = []  # images and seconds of each in this epoch
-        self._step = 0
-        write_config(folder, self.config)
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        *,
+        metrics: Iterable[Metrics] = (),
+        step: int = 0,
+        seconds: float = 0.0,
+        writes: bool = True,
+    ) -> None:
+        """Start the record of a run in `folder`, which is to be `config`, format and status aside.
 
-    def add(self, report: Report) -> None:
-        """Take note of a segment; at the end of an epoch write its metrics and the parameters."""
+        Args:
+            folder: empty, or of a run that goes on.
+            config: as config.json.
+            metrics, step, seconds: of a run that goes on: its lines so far, the steps behind it, and the time that the
+                epoch which it is in the midst of has taken.
+            writes: False for all processes of a training but one.
+        """
+        self.folder = folder
+        self.config = {"format": FORMAT, **config, "status": "running"}
+        self.metrics = [*metrics]
+        self._writes = writes
+        self._epoch_began = time.perf_counter() - seconds
+        self._segments: list[tuple[int, float]] = []  # images and seconds of each in this epoch
+        self._step = step
+        self._write_config()
+
+    @property
+    def seconds(self) -> float:
+        """The time that this epoch has taken so far."""
+        return time.perf_counter() - self._epoch_began
+
+    def add(self, report: Report, validated: Mapping[str, float] | None = None) -> None:
+        """Take note of a segment; at the end of an epoch write its metrics and the parameters.
+
+        `validated` is the `loss` and `accuracy` on the validation images at the end of an epoch, if any are set aside.
+        """
         images = (report.step - self._step) * self.config["batch_size"]
         self._segments.append((images, images / report.images_per_second))
         self._step = report.step
         if report.ends_epoch:
-            self._write(report)
+            self._write(report, validated or {})
             self._epoch_began, self._segments = time.perf_counter(), []
 
     def stop_at(self, report: Report) -> None:
         """Write what there is in the midst of an epoch, marked as interrupted."""
         if not report.ends_epoch:
-            self._write(report)
+            self._write(report, {})
         self.metrics[-1]["interrupted"] = True
-        write_metrics(self.folder, self.metrics)
+        self._write_metrics()
 
-    def finish(self, tested: Mapping[str, float]) -> None:
-        """Add the held-out part's `loss` and `accuracy` to the last line: the run is finished."""
-        self.metrics[-1] |= {f"test_{name}": value for name, value in tested.items()}
-        write_metrics(self.folder, self.metrics)
+    def finish(self, tested: Mapping[str, float], *, params: Params | None = None, **more: Any) -> None:
+        """Add the held-out part's `loss` and `accuracy` to the last line, and `more`: the run is finished.
+
+        `params` are what it ends with, if not those of the last epoch.
+        """
+        self.metrics[-1] |= {f"test_{name}": value for name, value in tested.items()} | more
+        self._write_metrics()
+        if self._writes and params is not None:
+            write_parameters(self.folder, params)
         self.end_as("finished")
 
     def end_as(self, status: str) -> None:
         """Note how the run ended; of one that failed before it had anything to keep, the folder goes too."""
-        if status == "failed" and not self.metrics:
+        if status == "failed" and not self.metrics and self._writes:
             (self.folder / CONFIG).unlink()
+            shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)  # empty but for what was cut short
             self.folder.rmdir()
             return
         self.config["status"] = status
-        write_config(self.folder, self.config)
+        self._write_config()
 
     def kept(self) -> str:
         """The names of the files in the folder, for a person."""
         return ", ".join(sorted(path.name for path in self.folder.iterdir())) if self.folder.is_dir() else ""
 
-    def _write(self, report: Report) -> None:
+    def _write(self, report: Report, validated: Mapping[str, float]) -> None:
         steady = self._segments[1:] if not self.metrics and len(self._segments) > 1 else self._segments
         images, seconds = (sum(part) for part in zip(*steady, strict=True))
         self.metrics.append(
@@ -236,12 +281,22 @@ class Recorder:
                 "step": report.step,
                 "loss": report.loss,
                 "accuracy": report.accuracy,
+                **{f"validation_{name}": value for name, value in validated.items()},
                 "images_per_second": images / seconds,
-                "seconds": time.perf_counter() - self._epoch_began,
+                "seconds": self.seconds,
             }
         )
-        write_metrics(self.folder, self.metrics)
-        write_parameters(self.folder, report.state.params)
+        self._write_metrics()
+        if self._writes:
+            write_parameters(self.folder, report.state.params)
+
+    def _write_config(self) -> None:
+        if self._writes:
+            write_config(self.folder, self.config)
+
+    def _write_metrics(self) -> None:
+        if self._writes:
+            write_metrics(self.folder, self.metrics)
 
 
 def write_config(folder: Path, config: Config) -> None:
@@ -265,11 +320,17 @@ def write_parameters(folder: Path, params: Params) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside `path`, then move it there."""
+    """Write a file beside `path`, then move it there.
+
+    Raises:
+        RunError: it cannot be written, as on a full disk.
+    """
     beside = path.with_name(f".{path.name}.partial")
     try:
         beside.write_bytes(content)
         beside.replace(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         beside.unlink(missing_ok=True)
 

@@ -121,7 +121,7 @@ ALLOWED = {
     "examples": {"check", "nets", "ops", "reference"},
     "nets": {"ops", "nets"},
     "cost": {"ops"},
-    "train": {"ops", "reference"},
+    "train": {"ops", "reference", "train"},
     "data": {"data"},
 }
 

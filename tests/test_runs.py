@@ -1,5 +1,6 @@
 """A run's folder, without training: names, round trips, and what is refused."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ import pytest
 
 from jaxcnn import runs
 from jaxcnn.nets import gap_cnn
-from jaxcnn.train import Report, TrainState
+from jaxcnn.train import Report, Totals, TrainState
 
 CONFIG: runs.Config = {"net": {"name": "lenet", "options": {"hidden": 8}}, "batch_size": 10}
 
 
 def report(params: runs.Params, *, epoch: int, step: int) -> Report:
     state = TrainState(params, (), jnp.int32(step), jax.random.key(0))
-    return Report(state, epoch, step, steps_per_epoch=4, loss=0.5, accuracy=0.75, images_per_second=100.0)
+    return Report(
+        state, Totals.zero(), epoch, step, steps_per_epoch=4, loss=0.5, accuracy=0.75, images_per_second=100.0
+    )
 
 
 def a_run(folder: Path) -> tuple[runs.Recorder, runs.Params]:
@@ -147,10 +150,10 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     def write_half(path: Path, content: bytes) -> None:
         with path.open("wb") as file:
             file.write(content[:1])
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", write_half)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(runs.RunError, match=r"file cannot be written: No space left on device$"):
         runs.write_whole(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 

@@ -8,6 +8,10 @@ from jaxcnn.data import _embedded, _tfds
 from jaxcnn.data._dataset import DataError as DataError
 from jaxcnn.data._dataset import Dataset as Dataset
 from jaxcnn.data._dataset import Split as Split
+from jaxcnn.data._stream import ArraySource as ArraySource
+from jaxcnn.data._stream import Source as Source
+from jaxcnn.data._stream import Stream as Stream
+from jaxcnn.data._stream import Streamed as Streamed
 
 NAMES = (_embedded.NAME, *_tfds.NAMES)
 
@@ -50,15 +54,51 @@ def load(
     >>> classes
     ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
     """
+    folder = _folder_of_originals(name, source, download)
+    return _embedded.load() if name == _embedded.NAME else _tfds.load(name, folder, download)
+
+
+def stream(
+    name: str = _embedded.NAME,
+    *,
+    source: str | os.PathLike[str] | None = None,
+    download: bool = False,
+) -> Streamed:
+    """The data set `name`, its training part left on the disk: for sets that do not fit a device's memory.
+
+    `Stream(streamed.train, batch_size)` gives `jaxcnn.train.fit_stream` its batches. "mnist" and "fashion_mnist" are
+    read example by example from what TensorFlow Datasets prepared, through its `data_source`; "mnist-10k" is small, and
+    in memory all the same.
+
+    Args:
+        name, source, download: as for `load`.
+
+    Returns:
+        `Streamed(train, test, classes)`: a `Source`, a split in memory, and the names of the classes.
+
+    Raises:
+        ValueError, DataError: as `load`; DataError also where what is prepared cannot be read in any order.
+
+    >>> import numpy as np
+    >>> train, test, classes = stream("mnist-10k")
+    >>> len(train), train.read(np.array([5, 7])).images.shape
+    (8000, (2, 28, 28, 1))
+    """
+    folder = _folder_of_originals(name, source, download)
+    if name != _embedded.NAME:
+        return _tfds.stream(name, folder, download)
+    train, test, classes = _embedded.load()
+    return Streamed(ArraySource(train), test, classes)
+
+
+def _folder_of_originals(name: str, source: str | os.PathLike[str] | None, download: bool) -> Path | None:
     if name not in NAMES:
         raise ValueError(_unknown(name))
     if source is not None and download:
         raise ValueError(f"{name}: give source={os.fspath(source)!r} or download=True, not both")
-    if name != _embedded.NAME:
-        return _tfds.load(name, None if source is None else Path(source).expanduser(), download)
-    if source is not None:
+    if source is not None and name == _embedded.NAME:
         raise ValueError(f"{name} is part of the package: it takes no source (given {os.fspath(source)!r})")
-    return _embedded.load()
+    return None if source is None else Path(source).expanduser()
 
 
 def _unknown(name: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxcnn.data import _arrays, _originals, _prepare, _prepared
 from jaxcnn.data._dataset import DIGITS, DataError, Dataset, Split
+from jaxcnn.data._stream import Streamed
 
 VERSION = "3.0.1"  # of both sets
 CLASSES = {
@@ -34,18 +35,37 @@ FINGERPRINTS = {  # of train and test
 
 def load(name: str, source: Path | None, download: bool) -> Dataset:
     """The cached arrays, or else the prepared set, which is prepared first where there is none."""
-    data_dir = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    folder = data_dir / name / VERSION
-    cache = data_dir / name / f"jaxcnn-{VERSION}.npz"
+    cache = _data_dir() / name / f"jaxcnn-{VERSION}.npz"
     cached = _read_cache(cache, CLASSES[name])
     if cached is not None:
         return cached
-    if not (folder / "dataset_info.json").is_file():
-        _prepare_set(name, data_dir, source, download)
-    train, test = _read_prepared(name, folder)
+    train, test = _read_prepared(name, _prepared_folder(name, source, download))
     dataset = Dataset(train, test, CLASSES[name])
     _write_cache(cache, dataset)
     return dataset
+
+
+def stream(name: str, source: Path | None, download: bool) -> Streamed:
+    """The training part of the prepared set left where it is, and the test part in memory."""
+    folder = _prepared_folder(name, source, download)
+    try:
+        return Streamed(_prepared.RecordSource(folder, "train"), _prepared.read_test(folder), CLASSES[name])
+    except (DataError, ImportError):
+        raise
+    except Exception as error:
+        raise _unreadable(name, folder, error) from error
+
+
+def _data_dir() -> Path:
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def _prepared_folder(name: str, source: Path | None, download: bool) -> Path:
+    """Where the prepared set is, after it is prepared if it has to be."""
+    folder = _data_dir() / name / VERSION
+    if not (folder / "dataset_info.json").is_file():
+        _prepare_set(name, _data_dir(), source, download)
+    return folder
 
 
 def _prepare_set(name: str, data_dir: Path, source: Path | None, download: bool) -> None:
@@ -69,9 +89,7 @@ def _read_prepared(name: str, folder: Path) -> tuple[Split, Split]:
     except ImportError:
         raise
     except Exception as error:  # a damaged file makes its reader raise almost anything
-        raise DataError(
-            f"{name}: {folder} cannot be read ({_one_line(error)}): delete that folder and prepare it again"
-        ) from error
+        raise _unreadable(name, folder, error) from error
     found, expected = tuple(fingerprint(split) for split in splits), FINGERPRINTS[name]
     if found != expected:
         raise DataError(
@@ -79,6 +97,10 @@ def _read_prepared(name: str, folder: Path) -> tuple[Split, Split]:
             "that folder and prepare it again"
         )
     return splits
+
+
+def _unreadable(name: str, folder: Path, error: Exception) -> DataError:
+    return DataError(f"{name}: {folder} cannot be read ({_one_line(error)}): delete that folder and prepare it again")
 
 
 def fingerprint(split: Split) -> int:

@@ -1,0 +1,336 @@
+"""The loop around the step: epochs in compiled segments, or batch by batch as they are read."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding
+
+from jaxcnn.train._mesh import IN_PARTS, local_key, replicated
+from jaxcnn.train._step import Batch, Metrics, Step, TrainState
+
+SEGMENT_SECONDS = 0.5
+SEGMENT_STEPS_TOGETHER = 16  # of several processes, whose clocks differ: all report after the same steps
+
+
+class NotFiniteError(ArithmeticError):
+    """The loss became infinite or NaN, so that training cannot go on."""
+
+
+class Totals(NamedTuple):
+    """Sums over an epoch's steps so far, and the first step of it whose loss was not finite, or -1."""
+
+    loss: jax.Array
+    accuracy: jax.Array
+    bad_step: jax.Array
+
+    @classmethod
+    def zero(cls) -> Totals:
+        """Before an epoch's first step."""
+        return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32), jnp.full((), -1, jnp.int32))
+
+    def plus(self, metrics: Metrics, at: jax.Array) -> Totals:
+        """With one more step, number `at` of its epoch."""
+        is_first_bad = (self.bad_step < 0) & ~jnp.isfinite(metrics["loss"])
+        return Totals(
+            self.loss + metrics["loss"].astype(jnp.float32),
+            self.accuracy + metrics["accuracy"].astype(jnp.float32),
+            jnp.where(is_first_bad, at, self.bad_step).astype(jnp.int32),
+        )
+
+
+class Report(NamedTuple):
+    """Where training stands after a segment of steps: `loss` and `accuracy` are means over the epoch so far.
+
+    `epoch` counts from 1 and `step` is the state's own. `state` and `totals` are all that is needed to go on from here;
+    both are donated to the next segment: take what is wanted of them before asking for the next report.
+    """
+
+    state: TrainState
+    totals: Totals
+    epoch: int
+    step: int
+    steps_per_epoch: int
+    loss: float
+    accuracy: float
+    images_per_second: float
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether this is the epoch's last segment."""
+        return self.step % self.steps_per_epoch == 0
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Where `fit_stream` reads from, as `jaxcnn.data.Stream`."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many of them a step takes, over all processes."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many examples there are."""
+        ...
+
+    def in_order(self, order: np.ndarray, start: int) -> Iterator[dict[str, np.ndarray]]:
+        """The whole batches of an epoch in this order of the examples, from batch `start` on.
+
+        This process's part of each, as NumPy arrays {"image": ..., "label": ...}.
+        """
+        ...
+
+
+# run(state, totals, epoch, start, stop) -> (state, totals): steps [start, stop) of an epoch
+Run = Callable[[TrainState, Totals, int, int, int], tuple[TrainState, Totals]]
+
+
+def fit(
+    state: TrainState,
+    step: Step,
+    images: np.ndarray | jax.Array,
+    labels: np.ndarray | jax.Array,
+    *,
+    epochs: int,
+    batch_size: int,
+    in_one_program: bool = True,
+    pause_every: int | None = None,
+    totals: Totals | None = None,
+    mesh: Mesh | None = None,
+) -> Iterator[Report]:
+    """Train until some epochs are done, reporting about twice a second.
+
+    The examples stay on the device, as uint8, and are shuffled there, anew each epoch, by the state's key and the
+    epoch's number.
+    Steps run in one compiled loop whose length is an argument: segments of about half a second each, so that a person
+    sees progress and can interrupt, give the same bits as one long loop, and nothing is compiled twice. Examples beyond
+    the last whole batch sit out their epoch.
+
+    A state that has steps behind it goes on from there, in the midst of an epoch too: training that is stopped at a
+    report and goes on from its `state` and `totals` has the same bits as one that was never stopped.
+
+    Args:
+        state: where to start; copied, it stays as it is.
+        step: as from `make_train_step`.
+        images: (N, *spatial, C), uint8 or floating.
+        labels: (N,), integers.
+        epochs, batch_size: positive; epochs are counted from the state's step 0; the batch is at most N.
+        in_one_program: False calls the compiled step once a batch instead, for rules that are slow inside a loop, as
+            autodiff's convolutions are on a CPU (their kernel gradient falls to a naive path there).
+        pause_every: a report comes after each step whose number it divides, and at the end of each epoch as always.
+        totals: the sums of the epoch that the state is in the midst of, from the report where it was stopped.
+        mesh: the mesh that the step was made with: every device gets all examples, and takes its part of each batch.
+
+    Yields:
+        a `Report` after each segment; the last of an epoch has `ends_epoch`.
+
+    Raises:
+        ValueError: sizes that do not fit, labels that are no classes.
+        NotFiniteError: the loss is not finite; says at which step.
+    """
+    count = len(images)
+    if images.ndim < 3 or labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"fit: images must be (N, *spatial, C) and labels (N,) integers, got {images.shape} and "
+            f"{labels.dtype} {labels.shape}"
+        )
+    if not 1 <= batch_size <= count:
+        raise ValueError(f"fit: batch_size must be between 1 and the {count} images, got {batch_size}")
+    state = replicated(jax.tree.map(jnp.copy, state), mesh)
+    examples = replicated((jnp.asarray(images), jnp.asarray(labels)), mesh)
+    segment = (_run_segment if in_one_program else _run_step_by_step)(step, batch_size)
+    order_of = lru_cache(maxsize=1)(partial(epoch_order, jnp.copy(state.key), count=count))
+
+    def run(state: TrainState, totals: Totals, epoch: int, start: int, stop: int) -> tuple[TrainState, Totals]:
+        return segment(state, totals, *examples, order_of(epoch), start, stop)
+
+    yield from _loop("fit", run, state, totals, epochs, count // batch_size, batch_size, pause_every, mesh)
+
+
+def fit_stream(
+    state: TrainState,
+    step: Step,
+    batches: Batches,
+    *,
+    epochs: int,
+    pause_every: int | None = None,
+    totals: Totals | None = None,
+    mesh: Mesh | None = None,
+) -> Iterator[Report]:
+    """As `fit`, for examples that no device holds: each batch is read while the one before is computed with.
+
+    With the same key it sees the same batches as `fit` does. Of several processes each reads its part of every batch.
+
+    Args:
+        state, step, epochs, pause_every, totals, mesh: as for `fit`.
+        batches: what to read, as from `jaxcnn.data.stream`.
+
+    Yields:
+        a `Report` about twice a second, and at the end of each epoch.
+
+    Raises:
+        ValueError: sizes that do not fit.
+        NotFiniteError: the loss is not finite; says at which step.
+    """
+    reader = _batches_from(batches, local_key(state.key), int(state.step))
+    state = replicated(jax.tree.map(jnp.copy, state), mesh)
+    add = jax.jit(Totals.plus)
+
+    def run(state: TrainState, totals: Totals, epoch: int, start: int, stop: int) -> tuple[TrainState, Totals]:
+        for at in range(start, stop):
+            state, metrics = step(state, _on_devices(next(reader), mesh))
+            totals = add(totals, metrics, at)
+        return state, totals
+
+    yield from _loop(
+        "fit_stream",
+        run,
+        state,
+        totals,
+        epochs,
+        batches.count // batches.batch_size,
+        batches.batch_size,
+        pause_every,
+        mesh,
+    )
+
+
+def epoch_order(key: jax.Array, epoch: int, count: int) -> jax.Array:
+    """The order in which epoch `epoch`, counted from 1, goes through `count` examples: a permutation, integers.
+
+    Example:
+        >>> import jax
+        >>> sorted(epoch_order(jax.random.key(0), 1, 4).tolist())
+        [0, 1, 2, 3]
+    """
+    return _permutation(jax.random.fold_in(key, epoch), count)
+
+
+def _loop(
+    name: str,
+    run: Run,
+    state: TrainState,
+    totals: Totals | None,
+    epochs: int,
+    steps_per_epoch: int,
+    batch_size: int,
+    pause_every: int | None,
+    mesh: Mesh | None,
+) -> Iterator[Report]:
+    if epochs < 1:
+        raise ValueError(f"{name}: epochs must be at least 1, got {epochs}")
+    if pause_every is not None and pause_every < 1:
+        raise ValueError(f"{name}: pause_every must be at least 1, got {pause_every}")
+    totals = replicated(Totals.zero() if totals is None else jax.tree.map(jnp.copy, totals), mesh)
+    steps_a_segment = 1
+    taken = int(state.step)
+    is_first = True  # its time is its compilation's
+    while taken < epochs * steps_per_epoch:
+        epochs_done, at = divmod(taken, steps_per_epoch)
+        if not at and not is_first:
+            totals = replicated(Totals.zero(), mesh)
+        started = time.perf_counter()
+        length = min(steps_a_segment, steps_per_epoch - at)
+        if pause_every is not None:
+            length = min(length, pause_every - taken % pause_every)
+        state, totals = run(state, totals, epochs_done + 1, at, at + length)
+        loss, accuracy, bad_step = jax.device_get((totals.loss, totals.accuracy, totals.bad_step))
+        seconds = time.perf_counter() - started
+        at, taken = at + length, taken + length
+        if bad_step >= 0:
+            raise NotFiniteError(f"the loss is not finite at step {taken - at + int(bad_step) + 1}")
+        if jax.process_count() > 1:
+            steps_a_segment = SEGMENT_STEPS_TOGETHER
+        elif not is_first:
+            steps_a_segment = max(1, min(2 * steps_a_segment + 8, int(length * SEGMENT_SECONDS / seconds)))
+        is_first = False
+        yield Report(
+            state=state,
+            totals=totals,
+            epoch=epochs_done + 1,
+            step=taken,
+            steps_per_epoch=steps_per_epoch,
+            loss=float(loss) / at,
+            accuracy=float(accuracy) / at,
+            images_per_second=length * batch_size / seconds,
+        )
+
+
+def _batches_from(batches: Batches, key: jax.Array, taken: int) -> Iterator[dict[str, np.ndarray]]:
+    """All batches from the one after `taken` steps on, epoch after epoch."""
+    epochs_done, start = divmod(taken, batches.count // batches.batch_size)
+    for epoch in itertools.count(epochs_done + 1):
+        yield from batches.in_order(np.asarray(epoch_order(key, epoch, batches.count)), start)
+        start = 0
+
+
+def _on_devices(batch: dict[str, np.ndarray], mesh: Mesh | None) -> Batch:
+    """This process's part of a batch, on its devices."""
+    if mesh is None:
+        return jax.device_put(batch)
+    sharding = NamedSharding(mesh, IN_PARTS)
+    return {name: jax.make_array_from_process_local_data(sharding, part) for name, part in batch.items()}
+
+
+@partial(jax.jit, static_argnames="count")
+def _permutation(key: jax.Array, count: int) -> jax.Array:
+    return jax.random.permutation(key, count)
+
+
+def _take_batch(images: jax.Array, labels: jax.Array, order: jax.Array, at: jax.Array, size: int) -> Batch:
+    chosen = lax.dynamic_slice_in_dim(order, at * size, size)
+    return {"image": images[chosen], "label": labels[chosen]}
+
+
+def _run_segment(step: Step, batch_size: int) -> Callable[..., tuple[TrainState, Totals]]:
+    """Steps [start, stop) of an epoch in one program; the ends are arguments, so one compilation serves all lengths."""
+
+    @partial(jax.jit, donate_argnames=("state", "totals"))
+    def run(
+        state: TrainState,
+        totals: Totals,
+        images: jax.Array,
+        labels: jax.Array,
+        order: jax.Array,
+        start: jax.Array,
+        stop: jax.Array,
+    ) -> tuple[TrainState, Totals]:
+        def one(at: jax.Array, carry: tuple[TrainState, Totals]) -> tuple[TrainState, Totals]:
+            state, metrics = step(carry[0], _take_batch(images, labels, order, at, batch_size))
+            return state, carry[1].plus(metrics, at)
+
+        return lax.fori_loop(start, stop, one, (state, totals))
+
+    return run
+
+
+def _run_step_by_step(step: Step, batch_size: int) -> Callable[..., tuple[TrainState, Totals]]:
+    """As `_run_segment`, one call of the compiled step a batch."""
+    take = jax.jit(partial(_take_batch, size=batch_size))
+    add = jax.jit(Totals.plus)
+
+    def run(
+        state: TrainState,
+        totals: Totals,
+        images: jax.Array,
+        labels: jax.Array,
+        order: jax.Array,
+        start: int,
+        stop: int,
+    ) -> tuple[TrainState, Totals]:
+        for at in range(start, stop):
+            state, metrics = step(state, take(images, labels, order, at))
+            totals = add(totals, metrics, at)
+        return state, totals
+
+    return run

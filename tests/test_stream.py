@@ -1,0 +1,108 @@
+"""Batches that are read as they are needed: the same ones as from memory, each process's part, from any batch on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jaxcnn import data, train
+from jaxcnn.nets import single_filter
+
+
+@pytest.fixture(scope="module")
+def digits() -> data.Split:
+    split = data.load("mnist-10k").train
+    return data.Split(split.images[:90], split.labels[:90])
+
+
+def numbered(count: int) -> data.ArraySource:
+    """Each image and label is its example's number."""
+    numbers = np.arange(count)
+    return data.ArraySource(data.Split(numbers.astype("uint8").reshape(-1, 1, 1, 1), numbers.astype("int32")))
+
+
+def labels_of(batches: Any) -> list[list[int]]:
+    return [batch["label"].tolist() for batch in batches]
+
+
+def test_an_epoch_is_whole_batches_in_the_order_given() -> None:
+    order = np.random.default_rng(0).permutation(23)
+    batches = list(data.Stream(numbered(23), 5).in_order(order))
+    assert labels_of(batches) == order[:20].reshape(4, 5).tolist()
+    assert all((batch["image"][:, 0, 0, 0] == batch["label"]).all() for batch in batches)
+
+
+def test_reading_begins_at_any_batch() -> None:
+    order = np.random.default_rng(0).permutation(23)
+    stream = data.Stream(numbered(23), 5)
+    assert labels_of(stream.in_order(order, 2)) == labels_of(stream.in_order(order))[2:]
+
+
+def test_processes_share_each_batch() -> None:
+    order = np.random.default_rng(0).permutation(40)
+    parts = [labels_of(data.Stream(numbered(40), 8, None, process, 4).in_order(order)) for process in range(4)]
+    for number, whole in enumerate(order.reshape(5, 8).tolist()):
+        shares = [part[number] for part in parts]
+        assert [len(share) for share in shares] == [2, 2, 2, 2]
+        assert sorted(sum(shares, [])) == sorted(whole)
+
+
+def test_only_what_is_chosen_is_read() -> None:
+    chosen = np.array([3, 5, 7, 11, 13, 17])
+    stream = data.Stream(numbered(20), 2, chosen)
+    assert stream.count == 6
+    assert labels_of(stream.in_order(np.array([5, 4, 3, 2, 1, 0]))) == [[17, 13], [11, 7], [5, 3]]
+
+
+def test_a_process_reads_its_part_alone() -> None:
+    asked = []
+
+    class Watched(data.ArraySource):
+        def read(self, numbers: np.ndarray) -> data.Split:
+            asked.extend(numbers.tolist())
+            return super().read(numbers)
+
+    split = data.Split(np.zeros((40, 1, 1, 1), "uint8"), np.arange(40, dtype="int32"))
+    list(data.Stream(Watched(split), 8, None, 1, 4).in_order(np.arange(40)))
+    assert sorted(asked) == [number for number in range(40) if number % 4 == 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "stream: batch_size must be between 1 and the 10 images, got 0"),
+        ({"batch_size": 11}, "stream: batch_size must be between 1 and the 10 images, got 11"),
+        ({"batch_size": 9, "processes": 2}, "stream: 2 processes cannot share a batch of 9 equally"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        data.Stream(numbered(10), **options)
+
+
+def test_a_streamed_training_is_that_from_memory(digits: data.Split) -> None:
+    """The same batches in the same order; the step in a loop or alone may round otherwise: 1e-7 was seen."""
+    optimizer = optax.sgd(0.1)
+    step = train.make_train_step(single_filter.apply, optimizer)
+    state = train.init_state(single_filter.init(jax.random.key(0)), optimizer, jax.random.key(1))
+    *_, resident = train.fit(state, step, *digits, epochs=2, batch_size=8)
+    *_, streamed = train.fit_stream(state, step, data.Stream(data.ArraySource(digits), 8), epochs=2)
+    assert (streamed.step, streamed.epoch) == (22, 2)
+    assert streamed.loss == pytest.approx(resident.loss, rel=1e-5)
+    for left, right in zip(*map(jax.tree.leaves, (resident.state.params, streamed.state.params)), strict=True):
+        np.testing.assert_allclose(left, right, rtol=0, atol=1e-5)
+
+
+def test_the_embedded_set_streams() -> None:
+    train_source, test, classes = data.stream("mnist-10k")
+    whole = data.load("mnist-10k")
+    numbers = np.array([7, 3, 7])
+    np.testing.assert_array_equal(train_source.read(numbers).images, whole.train.images[numbers])
+    np.testing.assert_array_equal(test.labels, whole.test.labels)
+    assert classes == whole.classes
+    with pytest.raises(ValueError, match="unknown data set 'mnst'.*did you mean 'mnist'"):
+        data.stream("mnst")
