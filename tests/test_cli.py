@@ -5,14 +5,9 @@ anything is computed is tried in this process, for speed; one such case in a pro
 """
 
 import json
-import os
 import re
-import shutil
 import signal
-import subprocess
 import sys
-import sysconfig
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,33 +20,10 @@ from PIL import Image
 import jaxcnn
 from jaxcnn import cli, data, runs
 from jaxcnn.cli._picture import read_picture
+from tests.command import start
 
-SCRIPT = shutil.which("jaxcnn", path=sysconfig.get_path("scripts"))
-COMMAND = [SCRIPT] if SCRIPT else [sys.executable, "-m", "jaxcnn.cli"]
-REPOSITORY = Path(jaxcnn.__file__).parents[1]
 Refusal = Callable[..., str]
 TINY = ["--epochs", "1", "--batch-size", "500"]
-# most of a process's time is compiling the step that the one before it compiled
-COMPILED = tempfile.TemporaryDirectory()
-SETTINGS = {
-    "PYTHONWARNINGS": "error",
-    "COLUMNS": "200",
-    "JAX_PLATFORMS": "cpu",
-    "JAX_COMPILATION_CACHE_DIR": COMPILED.name,
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-}
-
-
-def start(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
-    where = {} if SCRIPT else {"PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        cwd=cwd,
-        env=os.environ | where | SETTINGS,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def run(*arguments: str | Path, cwd: Path, code: int = 0) -> str:
@@ -84,7 +56,9 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Every file below, checkpoints aside."""
+    files = [path for path in folder.rglob("*") if path.is_file() and "checkpoints" not in path.parts]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="session")
@@ -182,7 +156,8 @@ def test_ctrl_c_stops_training_and_keeps_what_was_learnt(home: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert err == "jaxcnn: interrupted: stopped keeps config.json, metrics.jsonl, parameters.npz\n"
+    kept = "checkpoints, config.json, metrics.jsonl, parameters.npz"
+    assert err == f"jaxcnn: interrupted: stopped keeps {kept}; jaxcnn train --resume stopped goes on\n"
     stopped = runs.read(home / "stopped")
     assert stopped.config["status"] == "interrupted"
     *before, last = runs.read_metrics(home / "stopped")

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jaxcnn.cli._display import Display
 from jaxcnn.cli._failure import Failure
-from jaxcnn.cli._interrupt import Interrupt
+from jaxcnn.cli._processes import Processes, stand_by
+from jaxcnn.cli._settings import DEFAULTS, Settings, differences, parse_clip, settle
 
 if TYPE_CHECKING:
     from jaxcnn import runs
-    from jaxcnn.data import Dataset
-
-
-class Defaults(NamedTuple):
-    """How a net is trained where nothing else is asked for; chosen on images split from mnist-10k's training part."""
-
-    epochs: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-
-
-DEFAULTS = {
-    "single_filter": Defaults(epochs=12, batch_size=32, optimizer="adam", learning_rate=0.003),
-    "gap_cnn": Defaults(epochs=5, batch_size=64, optimizer="adam", learning_rate=0.01),
-    "lenet": Defaults(epochs=5, batch_size=64, optimizer="adam", learning_rate=0.001),
-}
+    from jaxcnn.cli._session import Examples, Place
 
 
 def _by_net(setting: str) -> str:
@@ -43,8 +29,12 @@ def _by_net(setting: str) -> str:
 
 
 def train(
-    net: Annotated[str, typer.Option(help=f"The network: {', '.join(DEFAULTS)}.")] = "single_filter",
-    data: Annotated[str, typer.Option(help="The data set: mnist-10k, mnist, fashion_mnist.")] = "mnist-10k",
+    net: Annotated[
+        str | None, typer.Option(help=f"The network: {', '.join(DEFAULTS)}.", show_default="single_filter")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The data set: mnist-10k, mnist, fashion_mnist.", show_default="mnist-10k")
+    ] = None,
     source: Annotated[
         Path | None, typer.Option(help="Prepare mnist or fashion_mnist from the original files in this folder.")
     ] = None,
@@ -59,107 +49,293 @@ def train(
         str | None, typer.Option(help="The optimizer: sgd, adam, adamw.", show_default=_by_net("optimizer"))
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="The optimizer's step size.", show_default=_by_net("learning_rate"))
+        float | None,
+        typer.Option(help="The optimizer's step size, at its peak.", show_default=_by_net("learning_rate")),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="What the parameters and the shuffling are drawn from.")] = 0,
-    ops: Annotated[str, typer.Option(help="manual: gradients by hand; reference: autodiff's.")] = "manual",
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="How the step size changes: one of optax's schedules.", show_default="constant_schedule"),
+    ] = None,
+    warmup_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps over which a warmup_... schedule rises.")
+    ] = None,
+    clip: Annotated[
+        str | None, typer.Option(help="Clip gradients: NAME=LIMIT, as clip_by_global_norm=1.0, by optax's names.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="What is computed in: float32, bfloat16.", show_default="float32")
+    ] = None,
+    validation: Annotated[
+        int | None, typer.Option(min=1, help="Training images to set aside and evaluate on after each epoch.")
+    ] = None,
+    early_stopping: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Stop after so many epochs without a lower validation loss, and keep the best epoch's."
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="What parameters and shuffling are drawn from.", show_default="0")
+    ] = None,
+    ops: Annotated[
+        str | None, typer.Option(help="manual: gradients by hand; reference: autodiff's.", show_default="manual")
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Read batches from the disk as they are needed, not all images at once.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="The folder to write, new or empty.", show_default="runs/<net>-<data>-<n>")
     ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Go on with the run in this folder from its newest checkpoint.")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, help="A checkpoint after so many steps, beside the one at each epoch's end.")
+    ] = None,
+    keep: Annotated[int, typer.Option(min=1, help="How many of the newest checkpoints are kept, beside the best.")] = 2,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, help="Devices to share each batch among.", show_default="1; all, of several processes"),
+    ] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Several processes, found by jax: on SLURM, MPI and TPU pods.")
+    ] = False,
+    coordinator: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Several processes by hand: where process 0 is.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Several processes by hand: how many.")] = None,
+    process_id: Annotated[int | None, typer.Option(min=0, help="Several processes by hand: which one this is.")] = None,
 ) -> None:
     """Train a network and leave a run's folder.
 
-    In the folder: config.json, metrics.jsonl (a line an epoch), parameters.npz, and plots of the learning curve and of
-    what is mistaken for what. Without options: the network of [V], on 8,000 real digits that come with the package.
+    In the folder: config.json, metrics.jsonl (a line an epoch), parameters.npz, checkpoints, and plots of the learning
+    curve and of what is mistaken for what. Without options: the network of [V], on 8,000 real digits that come with the
+    package. Ctrl-C saves and stops; --resume goes on, to the same bits.
+    """
+    choices = {
+        "net": net,
+        "data": data,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "schedule": schedule,
+        "warmup_steps": warmup_steps,
+        "clip": None if clip is None else parse_clip(clip),
+        "precision": precision,
+        "validation": validation,
+        "early_stopping": early_stopping,
+        "seed": seed,
+        "ops": ops,
+        "stream": stream or None,
+    }
+    asked = {name: value for name, value in choices.items() if value is not None}
+    others = Processes(coordinator, processes, process_id)
+    others.check()
+    is_distributed = distributed or coordinator is not None
+    if resume is not None and out is not None:
+        raise Failure("give --resume or --out, not both: a run goes on in its own folder")
+    if is_distributed and out is None and resume is None:
+        raise Failure("several processes need --out: the folder that all of them know")
+    settings = settle(asked) if resume is None else _settings_of(resume, asked)
+    if settings is None:
+        print(f"{resume} is finished: nothing is left to do")
+        return
+    if is_distributed:
+        stand_by()
+        others.join()
+    _train(settings, source, download, out, resume, checkpoint_every, keep, devices)
+
+
+def _settings_of(folder: Path, asked: dict[str, Any]) -> Settings | None:
+    """The settings of the run to go on with; None where it is finished.
+
+    Raises:
+        Failure: what is asked for differs.
+        RunError: it is no run's folder.
+    """
+    from jaxcnn import runs
+
+    config = runs.read_config(folder)
+    settings = Settings.of_config(config)
+    differing = differences(asked, settings)
+    if differing:
+        raise Failure(
+            f"{folder} was begun otherwise ({'; '.join(differing)}): leave the option out, or begin a new run"
+        )
+    return None if config.get("status") == "finished" else settings
+
+
+def _train(
+    settings: Settings,
+    source: Path | None,
+    download: bool,
+    out: Path | None,
+    resume: Path | None,
+    checkpoint_every: int | None,
+    keep: int,
+    devices: int | None,
+) -> None:
+    import jaxcnn.data
+    from jaxcnn import runs
+    from jaxcnn.checkpoints import CheckpointError, Checkpoints
+    from jaxcnn.cli import _session
+
+    place = _place(settings, devices)
+    try:
+        if out is not None and place.leads:
+            runs.refuse_taken(out)
+        examples = _session.examples_of(settings, source, download, place.processes)
+    except (ValueError, jaxcnn.data.DataError) as error:
+        raise Failure(_with_options_named(str(error))) from error
+    if settings.batch_size > examples.number:
+        raise Failure(f"--batch-size must be at most the {examples.number} images, got {settings.batch_size}")
+    config = _config(settings, examples, place)
+    console = Console(highlight=False, soft_wrap=True, quiet=not place.leads)
+    folder = _folder(settings, out, resume, place)
+    console.print(_headline(settings, examples, place))
+    keeping = _session.Keeping(checkpoint_every, keep)
+
+    def recorder_of(**before: Any) -> runs.Recorder:
+        return runs.Recorder(folder, config, writes=place.leads, **before)
+
+    try:
+        with _locked(folder, place), _quiet_orbax():
+            if resume is not None:
+                _warn_of_other_surroundings(folder, config, place)
+            elif place.leads:
+                runs.write_config(folder, config)  # before all else: from here on --resume can go on
+            with Checkpoints(folder, keep=keep) as checkpoints:
+                recorder = _session.run(settings, examples, recorder_of, checkpoints, place, keeping, console)
+    except CheckpointError as error:
+        raise Failure(str(error)) from error
+    console.print(_table(recorder, examples, place))
+
+
+def _place(settings: Settings, devices: int | None) -> Place:
+    """The devices to use.
+
+    Raises:
+        Failure: there are fewer, or they cannot share a batch equally.
     """
     import jax
 
-    import jaxcnn.data
-    import jaxcnn.ops
-    import jaxcnn.reference
-    from jaxcnn import runs
-    from jaxcnn import train as training
+    from jaxcnn.cli import _devices, _session
+    from jaxcnn.train import mesh_of
 
-    namespaces = {"manual": jaxcnn.ops, "reference": jaxcnn.reference}
-    try:
-        network = runs.network(net)
-        defaults = DEFAULTS[net]
-        settings = Defaults(
-            epochs=defaults.epochs if epochs is None else epochs,
-            batch_size=defaults.batch_size if batch_size is None else batch_size,
-            optimizer=defaults.optimizer if optimizer is None else optimizer,
-            learning_rate=defaults.learning_rate if learning_rate is None else learning_rate,
-        )
-        if settings.optimizer not in training.OPTIMIZERS:
-            raise ValueError(runs.unknown("optimizer", settings.optimizer, training.OPTIMIZERS))
-        if ops not in namespaces:
-            raise ValueError(runs.unknown("--ops", ops, namespaces))
-        if not 0 < settings.learning_rate < float("inf"):
-            raise ValueError(f"--learning-rate must be positive and finite, got {settings.learning_rate}")
-        if out is not None:
-            runs.refuse_taken(out)
-        dataset = jaxcnn.data.load(data, source=source, download=download)
-    except (ValueError, jaxcnn.data.DataError) as error:
-        raise Failure(_with_options_named(str(error))) from error
-    if settings.batch_size > len(dataset.train.images):
-        raise Failure(f"--batch-size must be at most the {len(dataset.train.images)} images, got {batch_size}")
-
-    folder = runs.claim_next(f"{net}-{data}") if out is None else runs.claim(out)
-    config = {
-        "net": {"name": net, "options": network.options},
-        "data": {
-            "name": data,
-            "train_images": len(dataset.train.images),
-            "test_images": len(dataset.test.images),
-            "classes": list(dataset.classes),
-        },
-        "seed": seed,
-        "ops": ops,
-        **settings._asdict(),
-        **runs.surroundings(),
-    }
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(
-        f"{net} on {len(dataset.train.images):,} images of {data}: {settings.optimizer}, learning rate "
-        f"{settings.learning_rate:g}, batch size {settings.batch_size}"
-    )
-    rule = training.OPTIMIZERS[settings.optimizer](settings.learning_rate)
-    init_key, order_key = jax.random.split(jax.random.key(seed))
-    state = training.init_state(network.init(init_key), rule, order_key)
-    step = training.make_train_step(network.apply, rule, ops=namespaces[ops])
-    recorder = runs.Recorder(folder, config)
-    try:
-        with Interrupt() as interrupt, Display(console, settings.epochs) as display:
-            for report in training.fit(
-                state,
-                step,
-                *dataset.train,
-                epochs=settings.epochs,
-                batch_size=settings.batch_size,
-                in_one_program=ops == "manual",
-            ):
-                recorder.add(report)
-                display.show(report)
-                if report.ends_epoch:
-                    display.end_epoch(recorder.metrics[-1])
-                if interrupt.asked:
-                    recorder.stop_at(report)
-                    raise KeyboardInterrupt
-        tested, logits = training.evaluate(network.apply, report.state.params, *dataset.test, ops=namespaces[ops])
-        recorder.finish(tested)
-        _draw(recorder, dataset, logits.argmax(axis=-1))
-    except KeyboardInterrupt:
-        recorder.end_as("interrupted")
-        raise Failure(f"interrupted: {folder} keeps {recorder.kept()}", 130) from None
-    except training.NotFiniteError as error:
-        recorder.end_as("failed")
-        kept = recorder.kept()
+    found = _devices.devices()
+    processes = jax.process_count()
+    wanted = devices or (len(found) if processes > 1 else 1)
+    if wanted > len(found):
+        hint = f"; JAX_NUM_CPU_DEVICES={wanted} makes a CPU so many" if found[0].platform == "cpu" else ""
+        raise Failure(f"--devices {wanted}, but jax finds {len(found)}{hint}")
+    if processes > 1 and wanted != len(found):
+        raise Failure(f"several processes use all their {len(found)} devices, got --devices {wanted}")
+    if settings.batch_size % wanted:
         raise Failure(
-            f"{error}: try a --learning-rate below {settings.learning_rate:g}"
-            + (f"; {folder} keeps {kept}" if kept else ""),
-            1,
-        ) from error
-    console.print(_table(recorder, dataset))
+            f"{wanted} devices cannot share a batch of {settings.batch_size} equally: give another --batch-size"
+        )
+    mesh = mesh_of(found[:wanted]) if wanted > 1 else None
+    return _session.Place(mesh, jax.process_index(), processes)
+
+
+def _config(settings: Settings, examples: Examples, place: Place) -> dict[str, Any]:
+    from jaxcnn import runs
+
+    return {
+        "format": runs.FORMAT,
+        "status": "running",
+        "net": {"name": settings.net, "options": runs.network(settings.net).options},
+        "data": {
+            "name": settings.data,
+            "train_images": examples.number,
+            "test_images": len(examples.test.images),
+            "classes": list(examples.classes),
+        },
+        **settings.to_config(),
+        **runs.surroundings(place.mesh),
+    }
+
+
+def _folder(settings: Settings, out: Path | None, resume: Path | None, place: Place) -> Path:
+    from jaxcnn import runs
+
+    if resume is not None:
+        return resume
+    if out is None:
+        return runs.claim_next(f"{settings.net}-{settings.data}")
+    return runs.claim(out) if place.leads else out
+
+
+def _headline(settings: Settings, examples: Examples, place: Place) -> str:
+    parts = [
+        f"{settings.net} on {examples.number:,} images of {settings.data}: {settings.optimizer}",
+        f"learning rate {settings.learning_rate:g}"
+        + ("" if settings.schedule == "constant_schedule" else f" ({settings.schedule})"),
+        f"batch size {settings.batch_size}",
+    ]
+    if settings.precision != "float32":
+        parts.append(settings.precision)
+    if place.mesh is not None:
+        parts.append(f"{place.mesh.size} devices" + (f" of {place.processes} processes" if place.processes > 1 else ""))
+    return ", ".join(parts)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, place: Place) -> Iterator[None]:
+    """Nobody else trains in this folder meanwhile; the lock goes with the process, however it ends.
+
+    Raises:
+        Failure: somebody does.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has none
+        yield
+        return
+    import os
+
+    if not place.leads:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failure(f"{folder} is being trained in by another process: wait for its end, or stop it") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _quiet_orbax() -> Iterator[None]:
+    """Orbax tells in pages of warnings what is said here in a line."""
+    import logging
+
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _warn_of_other_surroundings(folder: Path, config: dict[str, Any], place: Place) -> None:
+    """Say what differs from where the run was begun, since the bits may then differ too."""
+    from jaxcnn import runs
+
+    before = runs.read_config(folder)
+    differing = [
+        f"{name} {before.get(name)} then, {config[name]} now"
+        for name in runs.surroundings(place.mesh)
+        if before.get(name) != config[name]
+    ]
+    if differing and place.leads:
+        message = f"jaxcnn: the place differs, so that results may differ in their last bits: {'; '.join(differing)}"
+        Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
 
 
 def _with_options_named(message: str) -> str:
@@ -167,24 +343,7 @@ def _with_options_named(message: str) -> str:
     return message.replace("download=True", "--download").replace("source=", "--source ")
 
 
-def _draw(recorder: runs.Recorder, dataset: Dataset, predictions: Any) -> None:
-    from jaxcnn import figures, runs
-
-    config, tested = recorder.config, recorder.metrics[-1]
-    name = f"{config['net']['name']} on {config['data']['name']}"
-    held_out = runs.held_out(config["data"]["name"])
-    curve = figures.learning_curve(recorder.metrics, title=name, held_out=held_out)
-    confusion = figures.confusion_matrix(
-        dataset.test.labels,
-        predictions,
-        dataset.classes,
-        title=f"{name}, {held_out}: {tested['test_accuracy']:.2%} of {len(predictions):,}",
-    )
-    for file, figure in (("learning_curve.png", curve), ("confusion_matrix.png", confusion)):
-        runs.write_whole(recorder.folder / file, figures.png(figure))
-
-
-def _table(recorder: runs.Recorder, dataset: Dataset) -> Table:
+def _table(recorder: runs.Recorder, examples: Examples, place: Place) -> Table:
     from jaxcnn import runs
 
     last = recorder.metrics[-1]
@@ -192,9 +351,27 @@ def _table(recorder: runs.Recorder, dataset: Dataset) -> Table:
     table = Table(show_header=False)
     table.add_row(f"{held_out} accuracy", f"[bold]{last['test_accuracy']:.2%}[/]")
     table.add_row(f"{held_out} loss", f"{last['test_loss']:.4f}")
-    table.add_row(f"{held_out} images", f"{len(dataset.test.images):,}")
+    table.add_row(f"{held_out} images", f"{len(examples.test.images):,}")
+    if "test_epoch" in last:
+        table.add_row("stopped early, keeps epoch", f"{last['test_epoch']}")
     table.add_row("training accuracy, last epoch", f"{last['accuracy']:.2%}")
     table.add_row("images/s", f"{last['images_per_second']:,.0f}")
+    if place.mesh is not None:
+        table.add_row("images/s a device", f"{last['images_per_second'] / place.mesh.size:,.0f}")
+    table.add_row(*_memory(place))
     table.add_row("seconds", f"{sum(line['seconds'] for line in recorder.metrics):.1f}")
     table.add_row("folder", escape(str(recorder.folder)))
     return table
+
+
+def _memory(place: Place) -> tuple[str, str]:
+    """The most memory that was in use: of the fullest device, or of the process where devices do not tell."""
+    import resource
+
+    import jax
+
+    used = [device.memory_stats() for device in jax.local_devices()]
+    peaks = [stats["peak_bytes_in_use"] for stats in used if stats and "peak_bytes_in_use" in stats]
+    if peaks:
+        return "memory a device, peak", f"{max(peaks) / 2**20:,.0f} MiB"
+    return "memory of the process, peak", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:,.0f} MiB"

@@ -1,0 +1,83 @@
+"""Several processes that train together, through `jax.distributed`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import NamedTuple
+
+from jaxcnn.cli._failure import Failure
+
+HEARTBEAT_SECONDS = 20  # a process that is silent for so long is lost
+START_SECONDS = 120  # all must have come by then
+
+
+class Processes(NamedTuple):
+    """Which process this is; where nothing is given, jax finds it out: on SLURM, MPI and TPU pods."""
+
+    coordinator: str | None
+    processes: int | None
+    process_id: int | None
+
+    def check(self) -> None:
+        """Raise Failure unless all three are given, or none."""
+        if len({value is None for value in self}) > 1:
+            raise Failure("--coordinator, --processes and --process-id go together")
+        if self.processes is not None and self.process_id is not None and not 0 <= self.process_id < self.processes:
+            raise Failure(f"--process-id must be from 0 to {self.processes - 1}, got {self.process_id}")
+
+    def join(self) -> None:
+        """Meet the others: from here on `jax.devices()` are all processes' devices.
+
+        Raises:
+            Failure: they cannot be reached.
+        """
+        import jax
+
+        try:
+            jax.distributed.initialize(
+                self.coordinator,
+                self.processes,
+                self.process_id,
+                initialization_timeout=START_SECONDS,
+                heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            )
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise Failure(f"the processes of this training do not find each other ({reason})") from error
+
+
+def stand_by() -> None:
+    """Go on in a child process, while this one waits to say in one line how it ended.
+
+    When a process of a training is lost, jax ends the others from within, by an abort that no handler there survives.
+    """
+    if not hasattr(os, "fork"):
+        return
+    of_child, of_parent = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(of_parent)
+        threading.Thread(target=_end_with_parent, args=(of_child,), daemon=True).start()
+        return
+    os.close(of_child)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os.kill(child, number))
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGABRT:
+        print(
+            "jaxcnn: another process of this training was lost, so that none can go on: start all again with --resume",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _end_with_parent(pipe: int) -> None:
+    """Wait for the pipe's other end to close, as it does however the parent ends."""
+    os.read(pipe, 1)
+    os._exit(1)

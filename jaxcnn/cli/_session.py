@@ -1,0 +1,323 @@
+"""A training from its first or its last checkpoint to its end, with its folder kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.console import Console
+
+from jaxcnn.cli._display import Display
+from jaxcnn.cli._failure import Failure
+from jaxcnn.cli._interrupt import Interrupt
+from jaxcnn.cli._settings import Settings
+
+if TYPE_CHECKING:
+    import jax
+    import numpy as np
+    from jax.sharding import Mesh
+
+    from jaxcnn import runs
+    from jaxcnn.checkpoints import Checkpoint, Checkpoints
+    from jaxcnn.data import Source, Split
+    from jaxcnn.train import Report, Step, TrainState
+
+
+class Examples(NamedTuple):
+    """What is trained on: `chosen` of `source`, which is the split `in_memory` unless it is streamed."""
+
+    source: Source
+    in_memory: Split | None
+    chosen: np.ndarray | None
+    validation: Split | None
+    test: Split
+    classes: tuple[str, ...]
+
+    @property
+    def number(self) -> int:
+        """How many images an epoch goes through."""
+        return len(self.source) if self.chosen is None else len(self.chosen)
+
+
+class Place(NamedTuple):
+    """Where the training runs; of several processes one leads: it writes and speaks."""
+
+    mesh: Mesh | None
+    process: int
+    processes: int
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.process == 0
+
+
+class Keeping(NamedTuple):
+    """How often a checkpoint is written beside those at the end of each epoch, how many are kept, and what else is."""
+
+    every: int | None
+    newest: int
+
+
+def examples_of(settings: Settings, source: Path | None, download: bool, processes: int) -> Examples:
+    """The data set, with the validation images set aside: the first of an order drawn from the seed."""
+    import numpy as np
+
+    from jaxcnn import data
+    from jaxcnn.train import epoch_order
+
+    if settings.stream or processes > 1:
+        in_memory = None
+        train, test, classes = data.stream(settings.data, source=source, download=download)
+    else:
+        in_memory, test, classes = data.load(settings.data, source=source, download=download)
+        train = data.ArraySource(in_memory)
+    if not settings.validation:
+        return Examples(train, in_memory, None, None, test, classes)
+    if settings.validation >= len(train):
+        raise Failure(f"--validation must be fewer than the {len(train)} images, got {settings.validation}")
+    numbers = np.asarray(
+        epoch_order(_keys(settings)[1], 0, len(train))
+    )  # epochs are 1, 2, ...: this order is no epoch's
+    aside, chosen = np.sort(numbers[: settings.validation]), np.sort(numbers[settings.validation :])
+    return Examples(train, in_memory, chosen, train.read(aside), test, classes)
+
+
+def run(
+    settings: Settings,
+    examples: Examples,
+    recorder_of: Any,
+    checkpoints: Checkpoints,
+    place: Place,
+    keeping: Keeping,
+    console: Console,
+) -> runs.Recorder:
+    """Train to the end.
+
+    Args:
+        recorder_of: makes the `runs.Recorder` from what it needs of a checkpoint, as keywords.
+
+    Raises:
+        Failure: interrupted, or the loss is not finite; what there is has been saved.
+        CheckpointError, RunError: the folder cannot be written, or its checkpoints are of another training.
+    """
+    import jax
+
+    import jaxcnn.ops
+    import jaxcnn.reference
+    from jaxcnn import runs
+    from jaxcnn import train as training
+
+    namespace = jaxcnn.reference if settings.ops == "reference" else jaxcnn.ops
+    network = runs.network(settings.net)
+    optimizer = training.make_optimizer(settings.optimizer, _rates(settings, examples), clip=settings.clip)
+    init_key, order_key = _keys(settings)
+    fresh = training.init_state(network.init(init_key), optimizer, order_key)
+    step = training.make_train_step(
+        network.apply, optimizer, ops=namespace, precision=settings.precision, mesh=place.mesh
+    )
+    found, complaints = checkpoints.newest(fresh)
+    for complaint in complaints:
+        _warn(place, complaint)
+    recorder: runs.Recorder = recorder_of(**_before(found, settings, examples, checkpoints))
+    if place.leads and found:
+        console.print(f"goes on from the checkpoint at step {found.step}")
+    state = found.state if found else fresh
+    try:
+        with (
+            Interrupt() as interrupt,
+            Display(console if place.leads else Console(quiet=True), settings.epochs) as display,
+        ):
+            for report in _reports(settings, examples, step, found, fresh, recorder, place, keeping):
+                state = report.state
+                validated = None
+                if report.ends_epoch and examples.validation:
+                    validated, _ = training.evaluate(
+                        network.apply, _here(state.params), *examples.validation, ops=namespace
+                    )
+                recorder.add(report, validated)
+                display.show(report)
+                is_asked = _any_process(interrupt.asked, place)
+                if report.ends_epoch:
+                    display.end_epoch(recorder.metrics[-1])
+                if is_asked:
+                    recorder.stop_at(report)
+                if report.ends_epoch or is_asked or (keeping.every and report.step % keeping.every == 0):
+                    note = {"seconds": 0.0 if report.ends_epoch else recorder.seconds, "settings": settings.to_config()}
+                    score = _score(recorder.metrics[-1]) if report.ends_epoch else None
+                    checkpoints.save(state, report.totals, note, score=score)
+                if is_asked:
+                    raise KeyboardInterrupt
+                if _stops_early(recorder.metrics, settings):
+                    break
+        checkpoints.wait()
+    except KeyboardInterrupt:
+        checkpoints.wait()
+        recorder.end_as("interrupted")
+        raise Failure(
+            f"interrupted: {recorder.folder} keeps {recorder.kept()}; jaxcnn train --resume {recorder.folder} goes on",
+            interrupt.code,
+        ) from None
+    except training.NotFiniteError as error:
+        recorder.end_as("failed")
+        kept = recorder.kept()
+        raise Failure(
+            f"{error}: try a --learning-rate below {settings.learning_rate:g}"
+            + (f"; {recorder.folder} keeps {kept}" if kept else ""),
+            1,
+        ) from error
+    more = {}
+    if settings.early_stopping:
+        best = checkpoints.best(fresh)
+        state, more = best.state, {"test_epoch": best.step // (examples.number // settings.batch_size)}
+    params = _here(state.params)
+    tested, logits = training.evaluate(network.apply, params, *examples.test, ops=namespace)
+    recorder.finish(tested, params=params, **more)
+    if place.leads:
+        _draw(recorder, examples, logits.argmax(axis=-1))
+    jax.block_until_ready(params)
+    return recorder
+
+
+def _keys(settings: Settings) -> tuple[jax.Array, jax.Array]:
+    """What the parameters, and what the orders of the epochs, are drawn from."""
+    import jax
+
+    init_key, order_key = jax.random.split(jax.random.key(settings.seed))
+    return init_key, order_key
+
+
+def _rates(settings: Settings, examples: Examples) -> Any:
+    from jaxcnn.train import learning_rates
+
+    if settings.schedule == "constant_schedule":
+        return settings.learning_rate
+    steps = settings.epochs * (examples.number // settings.batch_size)
+    try:
+        return learning_rates(
+            settings.schedule, settings.learning_rate, steps=steps, warmup_steps=settings.warmup_steps
+        )
+    except ValueError as error:
+        raise Failure(str(error).removeprefix("learning_rates: ")) from error
+
+
+def _before(
+    found: Checkpoint | None, settings: Settings, examples: Examples, checkpoints: Checkpoints
+) -> dict[str, Any]:
+    """What a `Recorder` needs to know of the training before the checkpoint."""
+    from jaxcnn import runs
+
+    if found is None:
+        return {}
+    trained_as = found.note["settings"]
+    changed = [
+        f"{name} is {value} in config.json, {trained_as.get(name)} in the checkpoint"
+        for name, value in settings.to_config().items()
+        if trained_as.get(name) != value
+    ]
+    folder = checkpoints.folder.parent
+    if changed:
+        raise Failure(f"{folder} cannot go on: {'; '.join(changed)}")
+    steps_per_epoch = examples.number // settings.batch_size
+    lines = [
+        {name: value for name, value in line.items() if name != "interrupted"}
+        for line in (runs.read_metrics(folder) if (folder / runs.METRICS).exists() else [])
+        if line["step"] <= found.step and line["step"] % steps_per_epoch == 0
+    ]
+    return {"metrics": lines, "step": found.step, "seconds": found.note["seconds"]}
+
+
+def _reports(
+    settings: Settings,
+    examples: Examples,
+    step: Step,
+    found: Checkpoint | None,
+    fresh: TrainState,
+    recorder: runs.Recorder,
+    place: Place,
+    keeping: Keeping,
+) -> Iterator[Report]:
+    from jaxcnn import train as training
+    from jaxcnn.data import Stream
+
+    if _stops_early(recorder.metrics, settings):
+        return
+    state, totals = (found.state, found.totals) if found else (fresh, None)
+    if found and found.step % (examples.number // settings.batch_size) == 0:
+        totals = None
+    if examples.in_memory is None:
+        batches = Stream(examples.source, settings.batch_size, examples.chosen, place.process, place.processes)
+        yield from training.fit_stream(
+            state, step, batches, epochs=settings.epochs, pause_every=keeping.every, totals=totals, mesh=place.mesh
+        )
+        return
+    images, labels = examples.in_memory
+    if examples.chosen is not None:
+        images, labels = images[examples.chosen], labels[examples.chosen]
+    yield from training.fit(
+        state,
+        step,
+        images,
+        labels,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        in_one_program=settings.ops == "manual",
+        pause_every=keeping.every,
+        totals=totals,
+        mesh=place.mesh,
+    )
+
+
+def _score(line: runs.Metrics) -> float:
+    """How good an epoch's network is: by the validation images if there are any."""
+    return -float(line["validation_loss"] if "validation_loss" in line else line["loss"])
+
+
+def _stops_early(metrics: list[runs.Metrics], settings: Settings) -> bool:
+    """Whether the last `early_stopping` epochs were no better than the best one before them."""
+    if not settings.early_stopping or not metrics:
+        return False
+    best = max(range(len(metrics)), key=lambda number: _score(metrics[number]))
+    return len(metrics) - 1 - best >= settings.early_stopping
+
+
+def _here(params: Any) -> Any:
+    """Parameters that several devices have, as this process's default device has them."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), params)
+
+
+def _any_process(asked: bool, place: Place) -> bool:
+    """Whether any process was asked to stop: they stop together, at the same step."""
+    if place.processes == 1:
+        return asked
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    return bool(np.any(multihost_utils.process_allgather(np.array(asked))))
+
+
+def _warn(place: Place, message: str) -> None:
+    if place.leads:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"jaxcnn: {message}", markup=False)
+
+
+def _draw(recorder: runs.Recorder, examples: Examples, predictions: Any) -> None:
+    from jaxcnn import figures, runs
+
+    config, tested = recorder.config, recorder.metrics[-1]
+    name = f"{config['net']['name']} on {config['data']['name']}"
+    held_out = runs.held_out(config["data"]["name"])
+    curve = figures.learning_curve(recorder.metrics, title=name, held_out=held_out)
+    confusion = figures.confusion_matrix(
+        examples.test.labels,
+        predictions,
+        examples.classes,
+        title=f"{name}, {held_out}: {tested['test_accuracy']:.2%} of {len(predictions):,}",
+    )
+    for file, figure in (("learning_curve.png", curve), ("confusion_matrix.png", confusion)):
+        runs.write_whole(recorder.folder / file, figures.png(figure))

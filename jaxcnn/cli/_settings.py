@@ -1,0 +1,137 @@
+"""What a training is to be: the options of `jaxcnn train` that its result depends on, in words of config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jaxcnn.cli._failure import Failure
+
+
+class Defaults(NamedTuple):
+    """How a net is trained where nothing else is asked for; chosen on images split from mnist-10k's training part."""
+
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+
+
+DEFAULTS = {
+    "single_filter": Defaults(epochs=12, batch_size=32, optimizer="adam", learning_rate=0.003),
+    "gap_cnn": Defaults(epochs=5, batch_size=64, optimizer="adam", learning_rate=0.01),
+    "lenet": Defaults(epochs=5, batch_size=64, optimizer="adam", learning_rate=0.001),
+}
+OPS = ("manual", "reference")
+
+
+class Settings(NamedTuple):
+    """All that decides which parameters a training ends with, the place and the versions aside.
+
+    `clip` is a name and a limit; `validation` how many images are set aside; `early_stopping` after how many epochs
+    without a lower validation loss training stops; `stream` whether batches are read as they are needed.
+    """
+
+    net: str
+    data: str
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    seed: int = 0
+    ops: str = "manual"
+    schedule: str = "constant_schedule"
+    warmup_steps: int = 0
+    clip: tuple[str, float] | None = None
+    precision: str = "float32"
+    validation: int = 0
+    early_stopping: int | None = None
+    stream: bool = False
+
+    def to_config(self) -> dict[str, Any]:
+        """As in config.json, the network and the data set aside, which have more to say there."""
+        config = self._asdict() | {"clip": None if self.clip is None else list(self.clip)}
+        del config["net"], config["data"]
+        return config
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any]) -> Settings:
+        """Those of a run, by its config.json.
+
+        Raises:
+            Failure: something is missing.
+        """
+        try:
+            values = {name: config[name] for name in cls._fields if name in config}
+            clip = values.get("clip")
+            values |= {
+                "net": config["net"]["name"],
+                "data": config["data"]["name"],
+                "clip": None if clip is None else (str(clip[0]), float(clip[1])),
+            }
+            return cls(**values)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise Failure(f"config.json does not say how the run was trained: {error} is missing or wrong") from error
+
+
+def settle(asked: Mapping[str, Any]) -> Settings:
+    """The settings asked for, and for those not asked for what they default to.
+
+    Raises:
+        Failure: an unknown name, a number out of range, or options that do not go together.
+    """
+    from jaxcnn import runs
+    from jaxcnn.train import CLIPS, OPTIMIZERS, PRECISIONS, SCHEDULES
+
+    net = asked.get("net", "single_filter")
+    if net not in DEFAULTS:
+        raise Failure(runs.unknown("net", net, DEFAULTS))
+    settings = Settings(**({"net": net, "data": "mnist-10k"} | DEFAULTS[net]._asdict() | dict(asked)))
+    for option, value, known in (
+        ("optimizer", settings.optimizer, OPTIMIZERS),
+        ("--ops", settings.ops, OPS),
+        ("schedule", settings.schedule, SCHEDULES),
+        ("--precision", settings.precision, PRECISIONS),
+        ("clip", settings.clip[0] if settings.clip else "clip", CLIPS),
+    ):
+        if value not in known:
+            raise Failure(runs.unknown(option, value, known))
+    if not 0 < settings.learning_rate < float("inf"):
+        raise Failure(f"--learning-rate must be positive and finite, got {settings.learning_rate}")
+    if settings.clip and not 0 < settings.clip[1] < float("inf"):
+        raise Failure(f"--clip's limit must be positive and finite, got {settings.clip[1]}")
+    if settings.warmup_steps and not settings.schedule.startswith("warmup_"):
+        raise Failure(
+            f"--warmup-steps needs a schedule that warms up, as warmup_cosine_decay_schedule, got {settings.schedule}"
+        )
+    if settings.schedule.startswith("warmup_") and not settings.warmup_steps:
+        raise Failure(f"--schedule {settings.schedule} needs --warmup-steps")
+    if settings.early_stopping and not settings.validation:
+        raise Failure("--early-stopping needs --validation: it watches the loss of images that are set aside")
+    return settings
+
+
+def parse_clip(text: str) -> tuple[str, float]:
+    """`--clip`'s NAME=LIMIT.
+
+    Raises:
+        Failure: it is written otherwise.
+
+    Example:
+        >>> parse_clip("clip_by_global_norm=1")
+        ('clip_by_global_norm', 1.0)
+    """
+    name, equals, limit = text.partition("=")
+    try:
+        return name, float(limit)
+    except ValueError:
+        raise Failure(f"--clip must be NAME=LIMIT, as clip_by_global_norm=1.0, got {text!r}") from None
+
+
+def differences(asked: Mapping[str, Any], settings: Settings) -> list[str]:
+    """What is asked for and is not so, in words."""
+    return [
+        f"{name} is {getattr(settings, name)}, asked for {value}"
+        for name, value in asked.items()
+        if getattr(settings, name) != value
+    ]

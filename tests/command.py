@@ -1,0 +1,37 @@
+"""The `jaxcnn` command in a process of its own, without float64 and without the type checker of `conftest.py`."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import jaxcnn
+
+SCRIPT = shutil.which("jaxcnn", path=sysconfig.get_path("scripts"))
+COMMAND = [SCRIPT] if SCRIPT else [sys.executable, "-m", "jaxcnn.cli"]
+REPOSITORY = Path(jaxcnn.__file__).parents[1]
+# most of a process's time is compiling the step that the one before it compiled
+COMPILED = tempfile.TemporaryDirectory()
+SETTINGS = {
+    "PYTHONWARNINGS": "error",
+    "COLUMNS": "200",
+    "JAX_PLATFORMS": "cpu",
+    "JAX_COMPILATION_CACHE_DIR": COMPILED.name,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
+
+
+def start(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+    """Begin it, in the folder `cwd`, with these variables set besides."""
+    where = {} if SCRIPT else {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | where | SETTINGS | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
