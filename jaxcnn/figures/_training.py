@@ -77,7 +77,7 @@ def learning_curves(runs: Sequence[tuple[Look, Sequence[dict[str, Any]]]], quant
         for run_look, metrics in runs:
             _draw_run(axes, metrics, quantity, run_look, held_out_colour=run_look.colour, held_out="held-out")
         _label_axes(axes, quantity)
-        figure.subplots_adjust(left=0.14, right=0.97, bottom=0.16, top=0.96)
+        figure.subplots_adjust(left=0.165, right=0.97, bottom=0.16, top=0.96)
     return figure
 
 
