@@ -11,6 +11,8 @@ jaxcnn.data         MNIST, without TensorFlow
 jaxcnn.cost         multiply-adds and bytes of ops and nets
 jaxcnn.runs         a training run's folder
 jaxcnn.figures      its pictures (loads matplotlib)
+jaxcnn.report       a page on one or several of them (loads jinja2)
+jaxcnn.tensorboard  its epochs for TensorBoard (loads tensorboardX)
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from jaxcnn import reference as reference
 
 __version__ = "0.1.0"
 
-_LOADED_ON_USE = ("bench", "check", "cost", "data", "examples", "figures", "runs", "train")
+_LOADED_ON_USE = ("bench", "check", "cost", "data", "examples", "figures", "report", "runs", "tensorboard", "train")
 
 
 def __getattr__(name: str) -> ModuleType:

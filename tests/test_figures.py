@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -125,3 +126,38 @@ def test_a_learning_curve_without_a_result() -> None:
     figure = figures.learning_curve(lines, title="interrupted")
     assert [len(axes.lines) for axes in figure.axes] == [1, 1]
     assert pixels(figure).shape == (380, 900, 3)
+
+
+def test_a_learning_curve_shows_validation_where_there_was_some() -> None:
+    line = {"loss": 1.0, "accuracy": 0.5, "validation_loss": 2.0, "validation_accuracy": 0.4}
+    figure = figures.learning_curve([{"epoch": epoch, **line} for epoch in (1, 2)], title="validated")
+    assert [axes.lines[1].get_label() for axes in figure.axes] == ["validation, after the epoch"] * 2
+    drawn = [list(np.asarray(axes.lines[1].get_ydata())) for axes in figure.axes]
+    assert drawn == [[2.0, 2.0], [0.4, 0.4]]
+
+
+def test_curves_are_drawn_from_the_metrics() -> None:
+    looks = [figures.look(number) for number in range(24)]
+    assert len(set(looks)) == 24
+    lines: list[dict[str, float]] = [{"epoch": n, "loss": 1 / n, "validation_loss": 2 / n} for n in (1, 2, 3)]
+    tested = [*lines[:2], {**lines[2], "test_loss": 4}]
+    (axes,) = figures.learning_curves([(looks[1], lines), (looks[2], tested)], "loss").axes
+    drawn = [(line.get_color(), line.get_linestyle(), list(np.asarray(line.get_ydata()))) for line in axes.lines]
+    assert drawn == [
+        (looks[1].colour, "-", [1, 1 / 2, 1 / 3]),
+        (looks[1].colour, "--", [2, 1, 2 / 3]),
+        (looks[2].colour, "-", [1, 1 / 2, 1 / 3]),
+        (looks[2].colour, "--", [2, 1, 2 / 3]),
+        (looks[2].colour, "None", [4]),
+    ]
+
+
+def test_an_svg_stands_in_a_page_with_others() -> None:
+    lines = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
+    elements = [figures.svg(figures.learning_curves([(figures.look(0), lines)], "loss"), name) for name in ("a", "b")]
+    named = [set(re.findall(r'\bid="([^"]*)"', element)) for element in elements]
+    assert named[0] and not named[0] & named[1]
+    for element, ids in zip(elements, named, strict=True):
+        assert element.startswith("<svg") and ">epoch</text>" in element and "<style" not in element
+        used = re.findall(r'(?:url\(|xlink:href=")#([^")]*)', element)
+        assert used and set(used) <= ids

@@ -17,6 +17,7 @@ from jaxcnn.cli.bench import bench
 from jaxcnn.cli.check import check
 from jaxcnn.cli.explain import explain
 from jaxcnn.cli.predict import predict
+from jaxcnn.cli.report import report
 from jaxcnn.cli.train import train
 
 _UsageError: Any = typer.BadParameter.__base__  # Typer exports no name for it
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(predict)
+app.command()(report)
 app.command()(explain)
 app.command()(check)
 app.command()(bench)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import matplotlib as mpl
@@ -20,6 +21,7 @@ AMOUNT = "Blues"
 SIGNED = "RdBu_r"
 INK, FAINT, GRID, TRACK = "#1f2933", "#6b7785", "#d5dae0", "#eef1f4"
 BLUE, RED, GOLD, GREEN = "#2166ac", "#b2182b", "#f2a900", "#1b7f5c"
+RUNS = (BLUE, "#c2410c", GREEN, "#8e44ad", "#a66f00", "#0e7490", "#be185d", "#57606a")  # to tell eight runs apart
 
 _SETTINGS: Any = {
     "font.family": "DejaVu Sans",
@@ -120,6 +122,26 @@ def png(figure: Figure) -> bytes:
     indexed.putpalette(palette.tobytes())
     indexed.save(few, format="png", optimize=True)
     return few.getvalue()
+
+
+def svg(figure: Figure, name: str) -> str:
+    """A figure as an <svg> element to stand in a page: see-through, with text as text, in one of the page's fonts.
+
+    `name` sets its ids apart from those of the page's other figures.
+
+    Example:
+        >>> svg(new_figure(2, 1), "empty")[:4]
+        '<svg'
+    """
+    drawn = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(drawn, format="svg", transparent=True, metadata=nothing)
+    element = drawn.getvalue()[drawn.getvalue().index("<svg") :]
+    # its style sheet would hold for the whole page
+    element = re.sub(r" <defs>\s*<style.*?</style>\s*</defs>\n", "", element, flags=re.DOTALL)
+    element = re.sub(r" font-family: [^;]*;", "", element)
+    return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", element)
 
 
 def _palette() -> np.ndarray:

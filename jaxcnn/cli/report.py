@@ -1,0 +1,43 @@
+"""`jaxcnn report`: one page on one or several runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from jaxcnn.cli._devices import devices
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs' folders, from jaxcnn train.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="The page to write; may replace an earlier report, and nothing else.",
+            show_default="DIR/report.html of one run, report.html of several",
+        ),
+    ] = None,
+) -> None:
+    """Make one page of a run, or of several side by side.
+
+    Learning curves, what is taken for what, the surest mistakes as images, the first layer's filters, and the whole
+    configuration; of several runs also what differs. One file that needs no other, no network and no script.
+    """
+    devices()
+    from jaxcnn import report
+
+    if out is None:
+        out = folders[0] / "report.html" if len(folders) == 1 else Path("report.html")
+    report.refuse_others(out)
+    columns = (BarColumn(bar_width=20), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    stderr = Console(stderr=True)
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        task = progress.add_task("reading", total=len(folders) + 1)
+        page = report.page(folders, tell=lambda done, what: progress.update(task, completed=done, description=what))
+    report.write(out, page)
+    print(f"{out} written, {len(page.encode()) / 1000:,.0f} kB")
