@@ -10,6 +10,8 @@ jaxcnn.train        the training step and the loop around it (loads optax)
 jaxcnn.data         MNIST, without TensorFlow
 jaxcnn.cost         multiply-adds and bytes of ops and nets
 jaxcnn.runs         a training run's folder
+jaxcnn.predict      what a trained network makes of pictures (loads optax)
+jaxcnn.pictures     photos and drawings of digits, made as MNIST's (loads Pillow)
 jaxcnn.figures      its pictures (loads matplotlib)
 """
 
@@ -24,7 +26,19 @@ from jaxcnn import reference as reference
 
 __version__ = "0.1.0"
 
-_LOADED_ON_USE = ("bench", "check", "cost", "data", "examples", "figures", "runs", "train")
+_LOADED_ON_USE = (
+    "bench",
+    "check",
+    "cost",
+    "data",
+    "examples",
+    "export",
+    "figures",
+    "pictures",
+    "predict",
+    "runs",
+    "train",
+)
 
 
 def __getattr__(name: str) -> ModuleType:
