@@ -12,6 +12,7 @@ jaxcnn.cost         multiply-adds and bytes of ops and nets
 jaxcnn.runs         a training run's folder
 jaxcnn.predict      what a trained network makes of pictures (loads optax)
 jaxcnn.pictures     photos and drawings of digits, made as MNIST's (loads Pillow)
+jaxcnn.export       a trained network as one file for CPU, GPU and TPU
 jaxcnn.figures      its pictures (loads matplotlib)
 """
 

@@ -110,7 +110,7 @@ def pictures(home: Path) -> list[Path]:
 
 def test_help_says_what_there_is(home: Path) -> None:
     out = run(cwd=home)
-    assert all(command in out for command in ("train", "predict", "explain", "--version"))
+    assert all(command in out for command in ("train", "predict", "explain", "export", "--version"))
     of_train = " ".join(run("train", "--help", cwd=home).split())
     assert "12 for single_filter" in of_train and "runs/<net>-<data>-<n>" in of_train
 
@@ -329,6 +329,22 @@ def test_of_other_data_than_digits_28x28_pixels_alone_are_taken(
     Image.effect_noise((30, 30), 90).save(tmp_path / "boot.png")
     error = refusal("predict", other, tmp_path / "boot.png", cwd=tmp_path)
     assert "boot.png is 30x30 pixels, not 28x28: only digits are cut out" in error
+
+
+def test_export_writes_what_it_prints_how_to_use(trained: tuple[Path, str], refusal: Refusal, tmp_path: Path) -> None:
+    folder, _ = trained
+    out = run("export", folder, "--out", tmp_path / "net.jax_export", cwd=tmp_path)
+    code = out.partition("\n\n")[2]
+    assert len(code.splitlines()) == 5
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert re.fullmatch(r"\['\d'\]\n", done.stdout), done.stderr
+    before = contents(tmp_path)
+    assert "net.jax_export exists, and nothing is overwritten" in refusal(
+        "export", folder, "--out", tmp_path / "net.jax_export", cwd=tmp_path
+    )
+    assert contents(tmp_path) == before
+    assert "there is no folder none" in refusal("export", folder, "--out", "none/net", cwd=tmp_path)
+    assert "is no run's folder" in refusal("export", "nowhere", cwd=tmp_path)
 
 
 def test_predict_and_explain_refuse_what_is_no_run(home: Path, pictures: list[Path], refusal: Refusal) -> None:

@@ -16,6 +16,7 @@ from jaxcnn.cli._failure import Failure
 from jaxcnn.cli.bench import bench
 from jaxcnn.cli.check import check
 from jaxcnn.cli.explain import explain
+from jaxcnn.cli.export import export
 from jaxcnn.cli.predict import predict
 from jaxcnn.cli.train import train
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(predict)
 app.command()(explain)
+app.command()(export)
 app.command()(check)
 app.command()(bench)
 
