@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from jaxcnn import export, predict, runs
 from jaxcnn.nets import gap_cnn
 
 CONFIG = {"data": {"name": "mnist-10k", "classes": list("0123456789")}}
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "lenet": {"filters": (4, 8), "hidden": 16},
     "gap_cnn": {"blocks": (gap_cnn.Block(4, pool=2), gap_cnn.Block(6, stride=2, norm=True))},
     "single_filter": {},

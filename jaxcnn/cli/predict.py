@@ -88,8 +88,7 @@ def _read_all(images: list[Path], *, digits: bool) -> Found:
     from jaxcnn.pictures import PictureError, read
 
     found, complaints = Found([], [], []), []
-    named = [(image, False) for image in images if not image.is_dir()]
-    if sum(str(image) == "-" for image, _ in named) > 1:
+    if [str(image) for image in images].count("-") > 1:
         raise Failure("standard input can be read once: give - once")
     listed: list[tuple[Path, bool]] = []
     for image in images:
@@ -116,7 +115,7 @@ def _read_all(images: list[Path], *, digits: bool) -> Found:
     if complaints:
         raise Failure("; ".join(complaints))
     if not found.pictures:
-        reasons = "; ".join(reason for _, reason in found.passed_over) or "it is empty"
+        reasons = "; ".join(reason for _, reason in found.passed_over[:3]) or "nothing is in it"
         raise Failure(f"no picture in {', '.join(map(str, images))}: {reasons}")
     return found
 

@@ -32,7 +32,7 @@ def read(source: Path | BinaryIO, *, name: str | None = None, digits: bool = Tru
     Of an animation it is the first frame; a photo is turned as its camera says; what is transparent is the ground.
 
     Args:
-        source: a file of PNG, JPEG, WebP, BMP, GIF or TIFF, or one opened for reading bytes.
+        source: a file of PNG, JPEG, WebP, BMP, GIF or TIFF, or one opened for reading bytes, read from its beginning.
         name: what to call it in an error; its path if None.
         digits: whether it is of a digit: False takes 28x28 pixels alone, and as they are.
 
@@ -74,12 +74,13 @@ def read(source: Path | BinaryIO, *, name: str | None = None, digits: bool = Tru
 
 def _content(source: Path | BinaryIO, name: str) -> bytes:
     try:
-        if not isinstance(source, Path):
-            source.seek(0) if source.seekable() else None
-            content = source.read(MAX_BYTES + 1)
-        else:
+        if isinstance(source, Path):
             with source.open("rb") as file:
                 content = file.read(MAX_BYTES + 1)
+        else:
+            if source.seekable():
+                source.seek(0)
+            content = source.read(MAX_BYTES + 1)
     except OSError as error:
         raise PictureError(f"{name} cannot be read ({error.strerror or error})") from error
     if not content:
@@ -122,7 +123,7 @@ def _as_rgba(file: Picture) -> Picture:
 
     exif = file.getexif()
     if file.mode in ("I", "F"):  # of unknown range
-        values = np.asarray(file, np.float64)
+        values = np.asarray(_reduced(file), np.float64)
         span = np.ptp(values)
         if not np.isfinite(span):
             raise ValueError("it has values that are not finite")
