@@ -10,6 +10,10 @@ jaxcnn.train        the training step and the loop around it (loads optax)
 jaxcnn.data         MNIST, without TensorFlow
 jaxcnn.cost         multiply-adds and bytes of ops and nets
 jaxcnn.runs         a training run's folder
+jaxcnn.checkpoints  what training needs to go on (loads orbax-checkpoint)
+jaxcnn.predict      what a trained network makes of pictures (loads optax)
+jaxcnn.pictures     photos and drawings of digits, made as MNIST's (loads Pillow)
+jaxcnn.export       a trained network as one file for CPU, GPU and TPU
 jaxcnn.figures      its pictures (loads matplotlib)
 jaxcnn.report       a page on one or several of them (loads jinja2)
 jaxcnn.tensorboard  its epochs for TensorBoard (loads tensorboardX)
@@ -26,7 +30,22 @@ from jaxcnn import reference as reference
 
 __version__ = "0.1.0"
 
-_LOADED_ON_USE = ("bench", "check", "cost", "data", "examples", "figures", "report", "runs", "tensorboard", "train")
+_LOADED_ON_USE = (
+    "bench",
+    "check",
+    "checkpoints",
+    "cost",
+    "data",
+    "examples",
+    "export",
+    "figures",
+    "pictures",
+    "predict",
+    "report",
+    "runs",
+    "tensorboard",
+    "train",
+)
 
 
 def __getattr__(name: str) -> ModuleType:

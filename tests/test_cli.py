@@ -4,6 +4,7 @@ The processes run without float64 and without the type checker of `conftest.py`,
 anything is computed is tried in this process, for speed; one such case in a process of its own.
 """
 
+import io
 import json
 import re
 import signal
@@ -19,7 +20,6 @@ from PIL import Image
 
 import jaxcnn
 from jaxcnn import cli, data, runs
-from jaxcnn.cli._picture import read_picture
 from tests.command import start
 
 Refusal = Callable[..., str]
@@ -84,7 +84,7 @@ def pictures(home: Path) -> list[Path]:
 
 def test_help_says_what_there_is(home: Path) -> None:
     out = run(cwd=home)
-    assert all(command in out for command in ("train", "predict", "explain", "--version"))
+    assert all(command in out for command in ("train", "predict", "explain", "export", "--version"))
     of_train = " ".join(run("train", "--help", cwd=home).split())
     assert "12 for single_filter" in of_train and "runs/<net>-<data>-<n>" in of_train
 
@@ -227,46 +227,99 @@ def test_predict_draws_bars(trained: tuple[Path, str], pictures: list[Path]) -> 
     assert head.startswith(f"{pictures[0]}: ") and len(bars) == 10 and "█" in out
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "I;16"])
-def test_predict_reads_every_kind_of_png(home: Path, pictures: list[Path], mode: str) -> None:
-    with Image.open(pictures[0]) as grey:
-        wide = Image.fromarray(np.asarray(grey, np.uint16) * 257)
-        picture = wide if mode == "I;16" else grey.convert(mode)
-    picture.save(home / "other.png")
-    expected = read_picture(pictures[0])
-    np.testing.assert_allclose(read_picture(home / "other.png").astype(int), expected, atol=1)
+def test_predict_takes_a_folder_and_says_what_it_passed_over(
+    trained: tuple[Path, str], pictures: list[Path], tmp_path: Path
+) -> None:
+    folder, _ = trained
+    mixed = tmp_path / "mixed"
+    (mixed / "deeper").mkdir(parents=True)
+    for number in (2, 0, 1):
+        shutil.copy(pictures[number], mixed)
+    Image.new("L", (40, 40)).save(mixed / "blank.png")
+    (mixed / "notes.txt").write_text("mine")
+    (mixed / ".hidden").write_text("not shown")
+    answer = json.loads(run("predict", folder, mixed, "--json", cwd=tmp_path))
+    assert [Path(image["file"]).name for image in answer["images"]] == ["digit0.png", "digit1.png", "digit2.png"]
+    assert [Path(other["file"]).name for other in answer["passed_over"]] == ["blank.png", "deeper", "notes.txt"]
+    out = run("predict", folder, mixed, pictures[3], pictures[4], pictures[3], cwd=tmp_path)
+    assert [line.partition(":")[0] for line in out.splitlines() if "passed over" not in line] == [
+        *(str(mixed / f"digit{number}.png") for number in range(3)),
+        *map(str, (pictures[3], pictures[4], pictures[3])),
+    ]
+    assert f"passed over: {mixed / 'notes.txt'} is no picture in a format known here" in out
+    assert f"passed over: {mixed / 'deeper'} is a folder" in out
 
 
-def test_what_is_transparent_is_black(home: Path, pictures: list[Path]) -> None:
-    expected = read_picture(pictures[0])
-    white = np.full((28, 28, 3), 255, np.uint8)
-    Image.fromarray(np.concatenate([white, expected], axis=-1)).save(home / "clear.png")
-    np.testing.assert_array_equal(read_picture(home / "clear.png"), expected)
+def test_predict_reads_standard_input_and_says_when_it_is_unsure(
+    trained: tuple[Path, str], pictures: list[Path]
+) -> None:
+    folder, _ = trained
+    net = runs.read(folder)
+    images = data.load().test.images
+    logits = net.network.apply(net.params, jnp.asarray(images[:200] / np.float32(255)))
+    tops = np.asarray(jax.nn.softmax(logits)).max(axis=-1)
+    for number, is_unsure in ((int(tops.argmin()), True), (int(tops.argmax()), False)):
+        file = io.BytesIO()
+        Image.fromarray(images[number, :, :, 0]).save(file, "PNG")
+        human, told = (
+            subprocess.run(
+                [*COMMAND, "predict", str(folder), "-", *options],
+                input=file.getvalue(),
+                capture_output=True,
+                check=True,
+                cwd=folder,
+                env=os.environ | ({} if SCRIPT else {"PYTHONPATH": str(REPOSITORY)}) | SETTINGS,
+            ).stdout.decode()
+            for options in ([], ["--json"])
+        )
+        (answer,) = json.loads(told)["images"]
+        assert answer["file"] == "-" and answer["unsure"] is is_unsure
+        pattern = r"-: \d\?  \(unsure: \d \d+ %, \d \d+ %\)$" if is_unsure else r"-: \d$"
+        assert re.match(pattern, human.splitlines()[0]), human
 
 
 def test_a_picture_that_cannot_be_read_says_why(
     trained: tuple[Path, str], pictures: list[Path], home: Path, refusal: Refusal
 ) -> None:
     folder, _ = trained
-    with Image.open(pictures[0]) as digit:
-        digit.resize((20, 30)).save(home / "small.png")
-        digit.save(home / "jpeg.png", format="JPEG")
-        Image.fromarray(255 - np.asarray(digit)).save(home / "inverted.png")
     Image.new("L", (28, 28)).save(home / "blank.png")
     whole = pictures[0].read_bytes()
     (home / "cut.png").write_bytes(whole[: len(whole) // 2])
-    names = ["small", "jpeg", "inverted", "blank", "cut", "missing"]
-    error = refusal("predict", folder, pictures[0], *[f"{name}.png" for name in names], cwd=home)
-    for message in (
-        "small.png is 20x30 pixels, not 28x28",
-        "jpeg.png is not a PNG file",
-        "inverted.png is dark on light; the networks know white on black",
-        "blank.png is blank",
-        "cut.png cannot be read",
-        "missing.png cannot be read (No such file or directory)",
-    ):
+    (home / "empty").mkdir()
+    error = refusal("predict", folder, pictures[0], *[f"{name}.png" for name in ("blank", "cut", "missing")], cwd=home)
+    for message in ("blank.png is blank", "cut.png cannot be read", "missing.png cannot be read (No such file"):
         assert message in error
     assert str(pictures[0]) not in error
+    assert "no picture in empty" in refusal("predict", folder, "empty", cwd=home)
+    assert "give - once" in refusal("predict", folder, "-", "-", cwd=home)
+
+
+def test_of_other_data_than_digits_28x28_pixels_alone_are_taken(
+    trained: tuple[Path, str], home: Path, tmp_path: Path, refusal: Refusal
+) -> None:
+    folder, _ = trained
+    other = shutil.copytree(folder, tmp_path / "clothes")
+    config = runs.read_config(other)
+    runs.write_config(other, config | {"data": config["data"] | {"name": "fashion_mnist"}})
+    Image.effect_noise((30, 30), 90).save(tmp_path / "boot.png")
+    error = refusal("predict", other, tmp_path / "boot.png", cwd=tmp_path)
+    assert "boot.png is 30x30 pixels, not 28x28: only digits are cut out" in error
+
+
+def test_export_writes_what_it_prints_how_to_use(trained: tuple[Path, str], refusal: Refusal, tmp_path: Path) -> None:
+    folder, _ = trained
+    out = run("export", folder, "--out", tmp_path / "net.jax_export", cwd=tmp_path)
+    code = out.partition("\n\n")[2]
+    assert len(code.splitlines()) == 5
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert re.fullmatch(r"\['\d'\]\n", done.stdout), done.stderr
+    before = contents(tmp_path)
+    assert "net.jax_export exists, and nothing is overwritten" in refusal(
+        "export", folder, "--out", tmp_path / "net.jax_export", cwd=tmp_path
+    )
+    assert contents(tmp_path) == before
+    assert "there is no folder none" in refusal("export", folder, "--out", "none/net", cwd=tmp_path)
+    assert "is no run's folder" in refusal("export", "nowhere", cwd=tmp_path)
 
 
 def test_predict_and_explain_refuse_what_is_no_run(home: Path, pictures: list[Path], refusal: Refusal) -> None:

@@ -16,6 +16,7 @@ from jaxcnn.cli._failure import Failure
 from jaxcnn.cli.bench import bench
 from jaxcnn.cli.check import check
 from jaxcnn.cli.explain import explain
+from jaxcnn.cli.export import export
 from jaxcnn.cli.predict import predict
 from jaxcnn.cli.report import report
 from jaxcnn.cli.train import train
@@ -32,6 +33,7 @@ app.command()(train)
 app.command()(predict)
 app.command()(report)
 app.command()(explain)
+app.command()(export)
 app.command()(check)
 app.command()(bench)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.bar import Bar
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 from rich.table import Table
 
 from jaxcnn.cli._failure import Failure
@@ -16,53 +18,122 @@ from jaxcnn.cli._failure import Failure
 if TYPE_CHECKING:
     import numpy as np
 
+MOST_WITH_BARS = 5
+
+
+class Found(NamedTuple):
+    """What was read, each with the name to call it by, and (name, reason) of what in a folder was not."""
+
+    names: list[str]
+    pictures: list[np.ndarray]
+    passed_over: list[tuple[str, str]]
+
 
 def predict(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder, from jaxcnn train.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="PNG files, 28x28, white on black.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, from jaxcnn train.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE...", help="Pictures (PNG, JPEG, WebP, BMP, GIF, TIFF), folders of them, or - for stdin."
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
 ) -> None:
-    """Name the digit on each picture.
+    """Name the digit on each picture, a photo or a drawing.
 
-    The bars are the probabilities of all ten classes.
+    Dark on light or light on dark, of any size: the digit is found, and made as MNIST's were. What is 28x28 pixels and
+    white on black is taken as it is. Where the network is not sure, a question mark says so. The bars are the
+    probabilities of all ten classes; of more than five pictures there is a line each.
     """
     import json
 
-    import jax.numpy as jnp
     import numpy as np
 
-    import jaxcnn.ops
+    from jaxcnn import predict as library
     from jaxcnn import runs
-    from jaxcnn.cli._picture import PictureError, read_picture
-    from jaxcnn.train import as_floats
+    from jaxcnn.pictures import SIDE
 
     run = runs.read(folder)
-    pictures, complaints = [], []
-    for image in images:
-        try:
-            pictures.append(read_picture(image))
-        except PictureError as error:
-            complaints.append(str(error))
-    if complaints:
-        raise Failure("; ".join(complaints))
-    logits = run.network.apply(run.params, as_floats(jnp.asarray(np.stack(pictures))))
-    probabilities = np.asarray(jaxcnn.ops.softmax(logits))
-    classes = run.config["data"]["classes"]
+    if library.image_shape(run.network) != (SIDE, SIDE, 1):
+        raise Failure(
+            f"{folder} takes images of {library.image_shape(run.network)}; pictures are made {SIDE}x{SIDE}, grey"
+        )
+    classes, data = run.config["data"]["classes"], run.config["data"]["name"]
+    found = _read_all(images, digits=data.startswith("mnist"))
+    rows = np.concatenate(list(library.in_batches(run, np.stack(found.pictures))))
     if as_json:
         answers = [
             {
-                "file": str(image),
+                "file": name,
                 "prediction": classes[int(np.argmax(row))],
+                "unsure": library.is_unsure(row),
                 "probabilities": {name: float(value) for name, value in zip(classes, row, strict=True)},
             }
-            for image, row in zip(images, probabilities, strict=True)
+            for name, row in zip(found.names, rows, strict=True)
         ]
-        print(json.dumps({"run": str(folder), "images": answers}, indent=2))
+        passed_over = [{"file": name, "reason": reason} for name, reason in found.passed_over]
+        print(json.dumps({"run": str(folder), "images": answers, "passed_over": passed_over}, indent=2))
         return
-    console = Console(highlight=False)
-    for image, row in zip(images, probabilities, strict=True):
-        console.print(f"{escape(str(image))}: [bold]{classes[int(row.argmax())]}[/]", soft_wrap=True)
-        console.print(_bars(classes, row))
+    console = Console(highlight=False, soft_wrap=True)
+    for name, row in zip(found.names, rows, strict=True):
+        console.print(f"{escape(name)}: {_answer(classes, row, is_unsure=library.is_unsure(row))}")
+        if len(rows) <= MOST_WITH_BARS:
+            console.print(_bars(classes, row))
+    for _, reason in found.passed_over:
+        console.print(f"passed over: {escape(reason)}")
+
+
+def _read_all(images: list[Path], *, digits: bool) -> Found:
+    """Every picture; one that is named must be readable, of a folder's those are taken that are."""
+    from jaxcnn.pictures import PictureError, read
+
+    found, complaints = Found([], [], []), []
+    if [str(image) for image in images].count("-") > 1:
+        raise Failure("standard input can be read once: give - once")
+    listed: list[tuple[Path, bool]] = []
+    for image in images:
+        listed += [(path, True) for path in _within(image)] if image.is_dir() else [(image, False)]
+    stderr = Console(stderr=True)
+    for image, is_listed in track(listed, "reading", console=stderr, transient=True, disable=not stderr.is_terminal):
+        try:
+            if image.is_dir():
+                raise PictureError(f"{image} is a folder")
+            if str(image) == "-":
+                if sys.stdin.isatty():
+                    raise Failure("standard input is a terminal: pipe a picture into it")
+                picture = read(sys.stdin.buffer, name="standard input", digits=digits)
+            else:
+                picture = read(image, digits=digits)
+        except PictureError as error:
+            if is_listed:
+                found.passed_over.append((str(image), str(error)))
+            else:
+                complaints.append(str(error))
+            continue
+        found.names.append(str(image))
+        found.pictures.append(picture)
+    if complaints:
+        raise Failure("; ".join(complaints))
+    if not found.pictures:
+        reasons = "; ".join(reason for _, reason in found.passed_over[:3]) or "nothing is in it"
+        raise Failure(f"no picture in {', '.join(map(str, images))}: {reasons}")
+    return found
+
+
+def _within(folder: Path) -> list[Path]:
+    """What a folder shows, sorted."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _answer(classes: list[str], row: np.ndarray, *, is_unsure: bool) -> str:
+    first, second = (int(number) for number in row.argsort()[::-1][:2])
+    if not is_unsure:
+        return f"[bold]{classes[first]}[/]"
+    return f"[bold]{classes[first]}?[/]  (unsure: {_share(classes, row, first)}, {_share(classes, row, second)})"
+
+
+def _share(classes: list[str], row: np.ndarray, number: int) -> str:
+    return f"{classes[number]} {100 * row[number]:.0f} %"
 
 
 def _bars(classes: list[str], probabilities: np.ndarray) -> Table:

@@ -1,0 +1,34 @@
+"""`jaxcnn export`: a trained network as one file that needs jax alone."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, from jaxcnn train.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The file to write; must not exist.", show_default="RUN/network.jax_export"),
+    ] = None,
+) -> None:
+    """Write a trained network as one file that predicts on CPU, GPU and TPU without jaxcnn.
+
+    It takes any number of images of bytes, and gives the probabilities of the classes, whose names are written beside
+    it as JSON. What is printed loads it.
+    """
+    from jaxcnn import export as library
+    from jaxcnn import runs
+
+    run = runs.read(folder)
+    file = folder / library.NETWORK if out is None else out
+    stderr = Console(stderr=True)
+    with stderr.status("tracing the network for three platforms") if stderr.is_terminal else nullcontext():
+        library.write(run, file)
+    print(f"{file} and {library.names_file(file)} written ({file.stat().st_size:,} bytes); to use them:\n")
+    print(library.how_to_use(run, file))
