@@ -22,15 +22,15 @@ SETTINGS = {
     "JAX_COMPILATION_CACHE_DIR": COMPILED.name,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
 }
+ENVIRONMENT = os.environ | ({} if SCRIPT else {"PYTHONPATH": str(REPOSITORY)}) | SETTINGS
 
 
 def start(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.Popen[str]:
     """Begin it, in the folder `cwd`, with these variables set besides."""
-    where = {} if SCRIPT else {"PYTHONPATH": str(REPOSITORY)}
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         cwd=cwd,
-        env=os.environ | where | SETTINGS | environment,
+        env=ENVIRONMENT | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,7 +7,9 @@ anything is computed is tried in this process, for speed; one such case in a pro
 import io
 import json
 import re
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,7 @@ from PIL import Image
 
 import jaxcnn
 from jaxcnn import cli, data, runs
-from tests.command import start
+from tests.command import COMMAND, ENVIRONMENT, start
 
 Refusal = Callable[..., str]
 TINY = ["--epochs", "1", "--batch-size", "500"]
@@ -268,7 +270,7 @@ def test_predict_reads_standard_input_and_says_when_it_is_unsure(
                 capture_output=True,
                 check=True,
                 cwd=folder,
-                env=os.environ | ({} if SCRIPT else {"PYTHONPATH": str(REPOSITORY)}) | SETTINGS,
+                env=ENVIRONMENT,
             ).stdout.decode()
             for options in ([], ["--json"])
         )

@@ -165,9 +165,13 @@ def test_early_stopping_keeps_the_best_epoch(home: Path) -> None:
     assert lines[-1]["test_epoch"] == best and re.search(rf"keeps epoch +│ {best} ", out)
 
 
-def test_streaming_is_said_and_resumes_as_such(home: Path) -> None:
-    finish(start("--stream", "--epochs", "1", "--batch-size", "500", "--out", "streamed", cwd=home))
-    assert runs.read_config(home / "streamed")["stream"] is True
+def test_streaming_in_bfloat16_with_event_files(home: Path) -> None:
+    arguments = ["--stream", "--epochs", "1", "--batch-size", "500", "--precision", "bfloat16", "--tensorboard"]
+    out, _ = finish(start(*arguments, "--out", "streamed", cwd=home))
+    config = runs.read_config(home / "streamed")
+    assert (config["stream"], config["precision"]) == (True, "bfloat16") and ", bfloat16\n" in out
+    assert [path.name.startswith("events.out.tfevents") for path in (home / "streamed" / "tensorboard").iterdir()]
+    assert runs.read_metrics(home / "streamed")[-1]["test_accuracy"] > 0.3
 
 
 # Several processes

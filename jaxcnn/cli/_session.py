@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,10 +56,11 @@ class Place(NamedTuple):
 
 
 class Keeping(NamedTuple):
-    """How often a checkpoint is written beside those at the end of each epoch, how many are kept, and what else is."""
+    """What is kept along the way: a checkpoint each `every` steps beside each epoch's, the `newest` of them."""
 
     every: int | None
     newest: int
+    tensorboard: bool
 
 
 def examples_of(settings: Settings, source: Path | None, download: bool, processes: int) -> Examples:
@@ -102,8 +105,6 @@ def run(
         Failure: interrupted, or the loss is not finite; what there is has been saved.
         CheckpointError, RunError: the folder cannot be written, or its checkpoints are of another training.
     """
-    import jax
-
     import jaxcnn.ops
     import jaxcnn.reference
     from jaxcnn import runs
@@ -123,24 +124,52 @@ def run(
     recorder: runs.Recorder = recorder_of(**_before(found, settings, examples, checkpoints))
     if place.leads and found:
         console.print(f"goes on from the checkpoint at step {found.step}")
-    state = found.state if found else fresh
+    reports = _reports(settings, examples, step, found, fresh, recorder, place, keeping)
+    validate = partial(_validate, network.apply, namespace, examples.validation)
+    with _events(recorder, place, keeping) as events:
+        last = _follow(reports, settings, validate, recorder, events, checkpoints, place, keeping, console)
+        state, more = last or (found.state if found else fresh), {}
+        if settings.early_stopping:
+            best = checkpoints.best(fresh)
+            state, more = best.state, {"test_epoch": best.step // (examples.number // settings.batch_size)}
+        params = _here(state.params)
+        tested, logits = training.evaluate(network.apply, params, *examples.test, ops=namespace)
+        recorder.finish(tested, params=params, **more)
+        events.add(recorder.metrics[-1])
+    if place.leads:
+        _draw(recorder, examples, logits.argmax(axis=-1))
+    return recorder
+
+
+def _follow(
+    reports: Iterator[Report],
+    settings: Settings,
+    validate: Callable[[Any], dict[str, float] | None],
+    recorder: runs.Recorder,
+    events: Any,
+    checkpoints: Checkpoints,
+    place: Place,
+    keeping: Keeping,
+    console: Console,
+) -> TrainState | None:
+    """Take note of each report, to the last one's state; None where nothing was left to train.
+
+    Raises:
+        Failure: interrupted, or the loss is not finite.
+    """
+    from jaxcnn.train import NotFiniteError
+
+    state = None
     try:
-        with (
-            Interrupt() as interrupt,
-            Display(console if place.leads else Console(quiet=True), settings.epochs) as display,
-        ):
-            for report in _reports(settings, examples, step, found, fresh, recorder, place, keeping):
+        with Interrupt() as interrupt, Display(_of_lead(console, place), settings.epochs) as display:
+            for report in reports:
                 state = report.state
-                validated = None
-                if report.ends_epoch and examples.validation:
-                    validated, _ = training.evaluate(
-                        network.apply, _here(state.params), *examples.validation, ops=namespace
-                    )
-                recorder.add(report, validated)
+                recorder.add(report, validate(state.params) if report.ends_epoch else None)
                 display.show(report)
-                is_asked = _any_process(interrupt.asked, place)
                 if report.ends_epoch:
                     display.end_epoch(recorder.metrics[-1])
+                    events.add(recorder.metrics[-1])
+                is_asked = _any_process(interrupt.asked, place)
                 if is_asked:
                     recorder.stop_at(report)
                 if report.ends_epoch or is_asked or (keeping.every and report.step % keeping.every == 0):
@@ -159,7 +188,7 @@ def run(
             f"interrupted: {recorder.folder} keeps {recorder.kept()}; jaxcnn train --resume {recorder.folder} goes on",
             interrupt.code,
         ) from None
-    except training.NotFiniteError as error:
+    except NotFiniteError as error:
         recorder.end_as("failed")
         kept = recorder.kept()
         raise Failure(
@@ -167,17 +196,13 @@ def run(
             + (f"; {recorder.folder} keeps {kept}" if kept else ""),
             1,
         ) from error
-    more = {}
-    if settings.early_stopping:
-        best = checkpoints.best(fresh)
-        state, more = best.state, {"test_epoch": best.step // (examples.number // settings.batch_size)}
-    params = _here(state.params)
-    tested, logits = training.evaluate(network.apply, params, *examples.test, ops=namespace)
-    recorder.finish(tested, params=params, **more)
-    if place.leads:
-        _draw(recorder, examples, logits.argmax(axis=-1))
-    jax.block_until_ready(params)
-    return recorder
+    return state
+
+
+def _validate(apply: Any, namespace: Any, split: Split | None, params: Any) -> dict[str, float] | None:
+    from jaxcnn.train import evaluate
+
+    return evaluate(apply, _here(params), *split, ops=namespace)[0] if split else None
 
 
 def _keys(settings: Settings) -> tuple[jax.Array, jax.Array]:
@@ -291,6 +316,22 @@ def _here(params: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), params)
 
 
+def _events(recorder: runs.Recorder, place: Place, keeping: Keeping) -> Any:
+    """TensorBoard's files, where they are asked for."""
+    from jaxcnn.tensorboard import Events
+
+    if not (keeping.tensorboard and place.leads):
+        return contextlib.nullcontext(_Nowhere())
+    return Events(recorder.folder, after_step=recorder.metrics[-1]["step"] if recorder.metrics else 0)
+
+
+class _Nowhere:
+    """Stands for `Events` where none are asked for."""
+
+    def add(self, line: runs.Metrics) -> None:
+        """Nothing."""
+
+
 def _any_process(asked: bool, place: Place) -> bool:
     """Whether any process was asked to stop: they stop together, at the same step."""
     if place.processes == 1:
@@ -299,6 +340,11 @@ def _any_process(asked: bool, place: Place) -> bool:
     from jax.experimental import multihost_utils
 
     return bool(np.any(multihost_utils.process_allgather(np.array(asked))))
+
+
+def _of_lead(console: Console, place: Place) -> Console:
+    """The console, for the process that speaks; one that is silent for the others."""
+    return console if place.leads else Console(quiet=True)
 
 
 def _warn(place: Place, message: str) -> None:

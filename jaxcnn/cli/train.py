@@ -14,11 +14,11 @@ from rich.table import Table
 
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._processes import Processes, stand_by
+from jaxcnn.cli._session import Examples, Keeping, Place, examples_of, run
 from jaxcnn.cli._settings import DEFAULTS, Settings, differences, parse_clip, settle
 
 if TYPE_CHECKING:
     from jaxcnn import runs
-    from jaxcnn.cli._session import Examples, Place
 
 
 def _by_net(setting: str) -> str:
@@ -93,6 +93,9 @@ def train(
         int | None, typer.Option(min=1, help="A checkpoint after so many steps, beside the one at each epoch's end.")
     ] = None,
     keep: Annotated[int, typer.Option(min=1, help="How many of the newest checkpoints are kept, beside the best.")] = 2,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write event files for TensorBoard as well.")
+    ] = False,
     devices: Annotated[
         int | None,
         typer.Option(min=1, help="Devices to share each batch among.", show_default="1; all, of several processes"),
@@ -141,10 +144,14 @@ def train(
     if settings is None:
         print(f"{resume} is finished: nothing is left to do")
         return
+    if tensorboard:
+        from jaxcnn import tensorboard as event_files
+
+        event_files.require()
     if is_distributed:
         stand_by()
         others.join()
-    _train(settings, source, download, out, resume, checkpoint_every, keep, devices)
+    _train(settings, source, download, out, resume, Keeping(checkpoint_every, keep, tensorboard), devices)
 
 
 def _settings_of(folder: Path, asked: dict[str, Any]) -> Settings | None:
@@ -172,20 +179,18 @@ def _train(
     download: bool,
     out: Path | None,
     resume: Path | None,
-    checkpoint_every: int | None,
-    keep: int,
+    keeping: Keeping,
     devices: int | None,
 ) -> None:
     import jaxcnn.data
     from jaxcnn import runs
     from jaxcnn.checkpoints import CheckpointError, Checkpoints
-    from jaxcnn.cli import _session
 
     place = _place(settings, devices)
     try:
         if out is not None and place.leads:
             runs.refuse_taken(out)
-        examples = _session.examples_of(settings, source, download, place.processes)
+        examples = examples_of(settings, source, download, place.processes)
     except (ValueError, jaxcnn.data.DataError) as error:
         raise Failure(_with_options_named(str(error))) from error
     if settings.batch_size > examples.number:
@@ -194,7 +199,6 @@ def _train(
     console = Console(highlight=False, soft_wrap=True, quiet=not place.leads)
     folder = _folder(settings, out, resume, place)
     console.print(_headline(settings, examples, place))
-    keeping = _session.Keeping(checkpoint_every, keep)
 
     def recorder_of(**before: Any) -> runs.Recorder:
         return runs.Recorder(folder, config, writes=place.leads, **before)
@@ -205,8 +209,8 @@ def _train(
                 _warn_of_other_surroundings(folder, config, place)
             elif place.leads:
                 runs.write_config(folder, config)  # before all else: from here on --resume can go on
-            with Checkpoints(folder, keep=keep) as checkpoints:
-                recorder = _session.run(settings, examples, recorder_of, checkpoints, place, keeping, console)
+            with Checkpoints(folder, keep=keeping.newest) as checkpoints:
+                recorder = run(settings, examples, recorder_of, checkpoints, place, keeping, console)
     except CheckpointError as error:
         raise Failure(str(error)) from error
     console.print(_table(recorder, examples, place))
@@ -220,7 +224,7 @@ def _place(settings: Settings, devices: int | None) -> Place:
     """
     import jax
 
-    from jaxcnn.cli import _devices, _session
+    from jaxcnn.cli import _devices
     from jaxcnn.train import mesh_of
 
     found = _devices.devices()
@@ -236,7 +240,7 @@ def _place(settings: Settings, devices: int | None) -> Place:
             f"{wanted} devices cannot share a batch of {settings.batch_size} equally: give another --batch-size"
         )
     mesh = mesh_of(found[:wanted]) if wanted > 1 else None
-    return _session.Place(mesh, jax.process_index(), processes)
+    return Place(mesh, jax.process_index(), processes)
 
 
 def _config(settings: Settings, examples: Examples, place: Place) -> dict[str, Any]:
