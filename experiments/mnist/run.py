@@ -3,6 +3,7 @@
 select      trains each candidate setting on 55,000 images and scores it on the last 5,000 of the training part
 final       trains the best setting of a network on all 60,000, with `jaxcnn.ops` and with `jaxcnn.reference`, from the
             same parameters in the same order, and only then reads the test part, once
+precision   trains it by hand again as `final` does, computing in bfloat16
 report      writes the tables of the README
 """
 
@@ -76,12 +77,7 @@ def select(source: Source = None) -> None:
 @app.command()
 def final(net: str, source: Source = None) -> None:
     """Train the best setting of NET on all training images, both ways, and read the test part."""
-    scores = json.loads((RESULTS / "selection.json").read_text())["scores"]
-    best = max(
-        (score for score in scores if score["setting"]["net"] == net),
-        key=lambda score: score["validation"]["accuracy"],
-    )
-    setting, epochs = Setting(**best["setting"]), FINAL_EPOCHS[net]
+    setting, epochs = best_setting(net), FINAL_EPOCHS[net]
     mnist = data.load("mnist", source=source)
     trained, rows = {}, {}
     for name, namespace in (("manual", ops), ("reference", reference)):
@@ -104,6 +100,17 @@ def final(net: str, source: Source = None) -> None:
             "largest_parameter_difference": {"parameter": jax.tree_util.keystr(largest[0]), "value": largest[1]},
         },
     )
+
+
+@app.command()
+def precision(net: str, source: Source = None) -> None:
+    """Train the best setting of NET on all training images in bfloat16, and read the test part."""
+    setting, epochs = best_setting(net), FINAL_EPOCHS[net]
+    mnist = data.load("mnist", source=source)
+    params, seconds = run(setting, mnist.train, epochs, ops, "bfloat16")
+    tested, _ = train.evaluate(net_of(setting).apply, params, *mnist.test)
+    outcome = {"seconds": round(seconds, 1)} | {f"test_{name}": value for name, value in tested.items()}
+    write(RESULTS / f"{net}_bfloat16.json", SEED, {"setting": setting._asdict(), "epochs": epochs, "run": outcome})
 
 
 @app.command()
@@ -137,6 +144,17 @@ def report() -> None:
         "by autodiff",
         "largest parameter difference",
     )
+    narrow = {net: RESULTS / f"{net}_bfloat16.json" for net in finals}
+    narrow_rows = [
+        (
+            f"`{net}`",
+            f"{finals[net]['runs']['manual']['test_accuracy']:.2%}",
+            f"{json.loads(path.read_text())['run']['test_accuracy']:.2%}",
+        )
+        for net, path in narrow.items()
+        if path.exists()
+    ]
+    insert(HERE / "README.md", "precision", table(("net", "float32", "bfloat16"), narrow_rows))
     made_by = next(iter(finals.values()))["made_by"]
     machine = "jax {jax}, optax {optax}, {device}; seed {seed}.".format(**made_by)
     outcome = f"{table(outcome_head, outcomes)}\n\n{machine}"
@@ -154,7 +172,19 @@ def net_of(setting: Setting) -> ModuleType:
     return getattr(nets, setting.net)
 
 
-def run(setting: Setting, split: data.Split, epochs: int, namespace: ModuleType) -> tuple[Any, float]:
+def best_setting(net: str) -> Setting:
+    """The one that was best on validation images."""
+    scores = json.loads((RESULTS / "selection.json").read_text())["scores"]
+    best = max(
+        (score for score in scores if score["setting"]["net"] == net),
+        key=lambda score: score["validation"]["accuracy"],
+    )
+    return Setting(**best["setting"])
+
+
+def run(
+    setting: Setting, split: data.Split, epochs: int, namespace: ModuleType, precision: str = "float32"
+) -> tuple[Any, float]:
     """Trained parameters, and the seconds that the training took."""
     net = net_of(setting)
     steps = epochs * (len(split.labels) // setting.batch_size)
@@ -163,7 +193,7 @@ def run(setting: Setting, split: data.Split, epochs: int, namespace: ModuleType)
         optax.cosine_decay_schedule(rate, steps) if setting.schedule == "cosine" else rate
     )
     init_key, order_key = jax.random.split(jax.random.key(SEED))
-    step = train.make_train_step(net.apply, optimizer, ops=namespace)
+    step = train.make_train_step(net.apply, optimizer, ops=namespace, precision=precision)
     state = train.init_state(net.init(init_key), optimizer, order_key)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     started = time.perf_counter()
