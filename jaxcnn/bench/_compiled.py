@@ -36,6 +36,7 @@ NO_TPU_AT_HAND = {
 }
 # no kernel is tried out where there is no GPU: XLA takes the first that it knows
 OPTIONS = {"h100": {"xla_gpu_autotune_level": 0}, "tpu-v5e": {}}
+SMALLEST = {"h100": "1x1x1", "tpu-v5e": "v5e:2x2"}
 LAST_MAPS = (Geometry((4, 4), (3, 3), 256, 256), Geometry((7, 7), (3, 3), 64, 64), Geometry((2, 2), (3, 3), 512, 512))
 
 
@@ -83,14 +84,21 @@ def compiled_rows(cases: list[Case], target: str) -> Iterator[dict[str, Any]]:
 
 def described(target: str) -> Any:
     """A device of the target, known to its compiler only."""
+    return described_slice(target, SMALLEST[target])[0]
+
+
+def described_slice(target: str, topology: str) -> list[Any]:
+    """The devices of several that are connected: "v5e:4x4" of a TPU, "1x1x8" of GPUs in one machine."""
     try:
         if target == "h100":
             specification = files("jaxcnn.bench").joinpath("h100.txtpb").read_text()
-            return topologies.get_topology_desc(
-                "", platform="cuda", target_config=specification, topology="1x1x1"
-            ).devices[0]
+            return list(
+                topologies.get_topology_desc(
+                    "", platform="cuda", target_config=specification, topology=topology
+                ).devices
+            )
         os.environ.update({name: os.environ.get(name, value) for name, value in NO_TPU_AT_HAND.items()})
-        return topologies.get_topology_desc("v5e:2x2", platform="tpu").devices[0]
+        return list(topologies.get_topology_desc(topology, platform="tpu").devices)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         extra = {"h100": "jax[cuda13-local]", "tpu-v5e": "jax[tpu]"}[target]
         reason = str(error).splitlines()[0]
@@ -102,7 +110,11 @@ def described(target: str) -> Any:
 def compiled_for(device: Any, f: Callable[..., Any], *shapes: Any, **options: Any) -> Any:
     """f for one such device."""
     there = SingleDeviceSharding(device)
-    traced = jax.jit(f, in_shardings=there, out_shardings=there).trace(*shapes)
+    return compiled_as_traced(device, jax.jit(f, in_shardings=there, out_shardings=there).trace(*shapes), **options)
+
+
+def compiled_as_traced(device: Any, traced: Any, **options: Any) -> Any:
+    """What `jit(f).trace(...)` gave, for one such device or for the several that its shardings name."""
     return traced.lower(lowering_platforms=(device.platform if device.platform == "tpu" else "cuda",)).compile(
         compiler_options=options
     )
