@@ -36,10 +36,11 @@ def report() -> None:
 def machine(result: dict[str, Any]) -> str:
     """What made a result, in a line."""
     made_by = result["made_by"]
+    commit = f"; commit {made_by['commit']}" if "commit" in made_by else ""
     rate = f", matrix products {result['product_gflops']:.0f} GF/s" if "product_gflops" in result else ""
     return (
         f"{made_by['device']}, {made_by['cores']} cores{rate}; "
-        f"jax {made_by['jax']}, Python {made_by['python']}; seed {made_by['seed']}; {made_by['date']}."
+        f"jax {made_by['jax']}, Python {made_by['python']}; seed {made_by['seed']}{commit}; {made_by['date']}."
     )
 
 
