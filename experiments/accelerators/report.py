@@ -52,7 +52,8 @@ def calls(convolutions: dict[str, int]) -> str:
 def made_by(made: dict[str, Any]) -> str:
     """What made a result, in a line."""
     compilers = ", ".join(f"{name} {made[name]}" for name in ("libtpu", "jax-cuda13-plugin") if name in made)
-    return f"{made['device']}; jax {made['jax']}, {compilers}, Python {made['python']}; {made['date']}."
+    versions = f"jax {made['jax']}, {compilers}, Python {made['python']}"
+    return f"{made['device']}; {versions}; commit {made['commit']}, {made['date']}."
 
 
 if __name__ == "__main__":

@@ -38,8 +38,8 @@ def machine(result: dict[str, Any]) -> str:
     made_by = result["made_by"]
     rate = f", matrix products {result['product_gflops']:.0f} GF/s" if "product_gflops" in result else ""
     return (
-        f"{made_by['device']}, {made_by['cores']} cores{rate}; "
-        f"jax {made_by['jax']}, Python {made_by['python']}; seed {made_by['seed']}; {made_by['date']}."
+        f"{made_by['device']}, {made_by['cores']} cores{rate}; jax {made_by['jax']}, Python {made_by['python']}; "
+        f"seed {made_by['seed']}; commit {made_by.get('commit', 'not noted')}, {made_by['date']}."
     )
 
 
@@ -144,24 +144,23 @@ def by_row(result: dict[str, Any]) -> str:
 
 
 def choices(result: dict[str, Any]) -> str:
-    """For each map and kind, how much faster than lax's own the fastest algorithm is, and the chosen one."""
-    groups: dict[str, list[dict[str, Any]]] = {}
+    """For each map and kind, how much faster than lax's own each algorithm is, and the one that is chosen today."""
+    forms = {f"{which}: {geometry.name}": geometry.form for geometry in geometries() for which in _choose.MAPS}
+    groups: dict[str, list[dict[str, float]]] = {}
     for row in result["rows"]:
-        groups.setdefault(row["group"], []).append(row)
-    algorithms = list(dict.fromkeys(way for row in result["rows"] for way in row["ways"] if way not in ("autodiff",)))
+        which, _, _ = row["name"].partition(":")
+        times = {name: way["min_ms"] for name, way in row["ways"].items() if name != "ours"}
+        times["chosen"] = times[_choose.chosen(which, "cpu", forms[row["name"]])]
+        groups.setdefault(row["group"], []).append(times)
+    algorithms = ("chosen", *_choose.ALGORITHMS)
     rows = []
     for group, members in sorted(groups.items()):
         cells = []
         for algorithm in algorithms:
-            ratios = [
-                row["ways"]["autodiff"]["min_ms"] / row["ways"][algorithm]["min_ms"]
-                for row in members
-                if algorithm in row["ways"]
-            ]
+            ratios = [times["autodiff"] / times[algorithm] for times in members if algorithm in times]
             cells.append(f"{min(ratios):.2f} / {median(ratios):.2f}" if ratios else "")
         rows.append((group, str(len(members)), *cells))
-    head = ("autodiff / algorithm: least / median", "cases", *("chosen" if a == "ours" else a for a in algorithms))
-    return table(head, rows)
+    return table(("autodiff / algorithm: least / median", "cases", *algorithms), rows)
 
 
 def draw(result: dict[str, Any]) -> None:

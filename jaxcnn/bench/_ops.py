@@ -113,6 +113,19 @@ def geometries() -> list[Geometry]:
     ]
     lines = [Geometry((n,), (k,), c, d) for n, c, d in ((64, 1, 16), (64, 32, 64), (64, 128, 128)) for k in (1, 3, 9)]
     volumes = [Geometry((n,) * 3, (k,) * 3, c, d) for n, c, d in ((8, 16, 32), (16, 1, 8)) for k in (1, 3)]
+    few = [
+        Geometry((n, n), (k, k), c, d, stride=stride, images=128)
+        for n, k, c, d, stride in (
+            (28, 6, 1, 1, 1),
+            (28, 3, 1, 2, 1),
+            (28, 6, 1, 2, 1),
+            (28, 3, 2, 4, 1),
+            (28, 5, 2, 4, 1),
+            (28, 3, 1, 4, 2),
+            (64, 3, 1, 4, 1),
+            (64, 3, 1, 1, 1),
+        )
+    ]
     oblong = [Geometry((28, 28), (1, 7), 16, 16), Geometry((28, 28), (7, 1), 16, 16), Geometry((23, 23), (6, 6), 1, 1)]
     in_training = [
         Geometry((32, 32), (1, 1), 64, 128, images=64),
@@ -132,6 +145,7 @@ def geometries() -> list[Geometry]:
         *grouped,
         *lines,
         *volumes,
+        *few,
         *oblong,
         *in_training,
     ]
@@ -174,6 +188,7 @@ def map_case(geometry: Geometry, which: str, tune: bool = False) -> Case:
         ways=ways,
         draw=lambda random: tuple(jnp.asarray(random.standard_normal(shape, np.float32)) for shape in shapes),
         flops=2.0 * geometry.batch * geometry.places * prod(kernel_shape),
+        hopeless=3.0 if tune else 10.0,  # of a dozen ways most are; a chooser asks for the fastest
     )
 
 

@@ -31,6 +31,7 @@ class Case:
         flops: floating-point operations of the arithmetic, for rates; 0 where that says nothing.
         tolerance: greatest difference of two ways, of the greatest number in the array.
         steps: how many steps one call makes.
+        hopeless: a way that takes this many times as long as the fastest is timed twice, no more.
         foreign: by name, makers of ways that are not jax's, given the first point; they verify themselves.
     """
 
@@ -41,6 +42,7 @@ class Case:
     flops: float = 0.0
     tolerance: float = 1e-3
     steps: int = 1
+    hopeless: float = 10.0
     foreign: dict[str, Callable[..., Callable[..., Any]]] = field(default_factory=dict)
 
 
@@ -49,8 +51,7 @@ def run(cases: Iterable[Case], *, seconds: float = 1.0, seed: int = 0) -> Iterat
 
     Args:
         cases: what to time.
-        seconds: time to spend on each, compiling aside; at least 5 rounds are made, and 2 of a way that takes over ten
-            times as long as the fastest.
+        seconds: time to spend on each, compiling aside; at least 5 rounds are made, and 2 of a way that is `hopeless`.
         seed: of the inputs; every round has new ones.
 
     Raises:
@@ -72,7 +73,7 @@ def run(cases: Iterable[Case], *, seconds: float = 1.0, seed: int = 0) -> Iterat
             point = jax.block_until_ready(case.draw(random))
             random.shuffle(order)  # the first meets inputs in no cache, and each what the one before it left
             for way in order:
-                if _is_settled(times, way):
+                if _is_settled(times, way, case.hopeless):
                     continue
                 call = callers[way]
                 began = time.perf_counter()
@@ -94,11 +95,11 @@ def run(cases: Iterable[Case], *, seconds: float = 1.0, seed: int = 0) -> Iterat
         }
 
 
-def _is_settled(times: dict[str, list[float]], way: str) -> bool:
-    """Whether a way, never ours, took over ten times as long as the fastest, twice: its ratio needs no more rounds."""
+def _is_settled(times: dict[str, list[float]], way: str, hopeless: float) -> bool:
+    """Whether a way, never ours, was `hopeless` times slower than the fastest, twice: it needs no more rounds."""
     if way == "ours" or len(times[way]) < 2:
         return False
-    return min(times[way]) > 10 * min(min(taken) for taken in times.values() if taken)
+    return min(times[way]) > hopeless * min(min(taken) for taken in times.values() if taken)
 
 
 def product_rate(size: int = 2048, rounds: int = 10) -> float:

@@ -128,6 +128,7 @@ def _made_by(device: str, seed: int) -> dict[str, Any]:
 
     return {
         "jaxcnn": __version__,
+        **({"commit": commit} if (commit := _commit()) else {}),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "numpy": version("numpy"),
@@ -137,6 +138,21 @@ def _made_by(device: str, seed: int) -> dict[str, Any]:
         "seed": seed,
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def _commit() -> str:
+    """Of the checkout that this file is of, with "-dirty" where others differ from it; nothing where it is of none."""
+    return _git("describe", "--always", "--dirty", "--exclude=*") if _git("ls-files", Path(__file__).name) else ""
+
+
+def _git(*arguments: str) -> str:
+    import subprocess
+
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=Path(__file__).parent)
+    except OSError:  # no git
+        return ""
+    return done.stdout.strip()
 
 
 def _compilers() -> dict[str, str]:

@@ -39,7 +39,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops import _blocks, _plain
+from jaxcnn.ops import _blocks, _max_pool_on_tpu, _plain
 from jaxcnn.ops._arguments import image_array, refuse
 from jaxcnn.ops._types import Image, Pooled, Winner
 from jaxcnn.ops._window import Padding, PerAxis, Window
@@ -137,7 +137,8 @@ def max_pool(
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
 def select(x: Image, window: Window) -> tuple[Pooled, Winner]:
     """y and winner: the first maximum of each window and the number of its tap."""
-    y, winner = first_maximum(x, window)
+    on_tpu, elsewhere = partial(_max_pool_on_tpu.first_maximum, window=window), partial(first_maximum, window=window)
+    y, winner = lax.platform_dependent(x, tpu=on_tpu, default=elsewhere)
     return y, computed_once(winner, greatest=window.tap_count)
 
 
@@ -156,6 +157,12 @@ select.defvjp(_select_fwd, _select_bwd)
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
 def route(dy: Pooled, winner: Winner, window: Window) -> Image:
     """dx: each dy at the place of its winner, nowhere where `winner` is no tap's number; the adjoint of `gather`."""
+    elsewhere = partial(_route, window=window)
+    on_tpu = partial(_max_pool_on_tpu.route, window=window) if _max_pool_on_tpu.routes_less(window) else elsewhere
+    return lax.platform_dependent(dy, winner, tpu=on_tpu, default=elsewhere)
+
+
+def _route(dy: Pooled, winner: Winner, window: Window) -> Image:
     if max(window.stride) > 1 and _blocks.supports(window):
         return _blocks.collect(window, _share_of_winner, winner, dy)
     shares = [jnp.where(winner == number, dy, 0) for number in range(window.tap_count)]
@@ -211,7 +218,7 @@ _max_pool_of_ties.defvjp(_max_pool_of_ties_fwd, _max_pool_of_ties_bwd)
 
 
 def first_maximum(x: Image, window: Window) -> tuple[Pooled, Winner]:
-    """`select` without a rule of its own."""
+    """`select` without a rule of its own, by slices, which fuse with what makes x."""
     padded = window.pad(x)
     first, *others = window.taps
     y, chosen = window.take(padded, first), window.in_input(first)

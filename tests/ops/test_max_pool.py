@@ -24,6 +24,7 @@ from agreement import (
 )
 
 from jaxcnn import ops, reference
+from jaxcnn.ops import _max_pool_on_tpu
 from jaxcnn.ops._max_pool import TIES, gather, route, select
 from jaxcnn.ops._window import Window
 
@@ -230,6 +231,48 @@ def test_nans_and_infinities_against_plain_loops(
         np.testing.assert_array_equal(found, y)
         np.testing.assert_allclose(gradient, dx, rtol=0, atol=1e-13)
         np.testing.assert_array_equal(jax.jit(partial(select, window=window))(jnp.asarray(x))[1], winner)
+
+
+class TestOnATpu:
+    """What is lowered for a TPU, run here: any platform computes it."""
+
+    @pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+    @drawn(max_examples=10)
+    @hypothesis.given(geometry=geometries())
+    def test_the_same_winners_and_gradients_as_elsewhere(self, geometry: Geometry, dtype: Any) -> None:
+        shape = (2, *geometry.spatial, 2)
+        window = Window.of("test", shape, geometry.window, geometry.stride, geometry.padding, geometry.dilation)
+        random = np.random.default_rng(0)
+        x = jnp.asarray(random.choice([NAN, -INF, -INF, -1.0, 0.0, 0.0, 1.0, INF], shape), dtype)
+        y, winner = jax.jit(partial(select, window=window))(x)
+        found = jax.jit(partial(_max_pool_on_tpu.first_maximum, window=window))(x)
+        np.testing.assert_array_equal(found[0].astype(np.float32), y.astype(np.float32))
+        np.testing.assert_array_equal(found[1], winner)
+        dy = integers(y.shape, seed=1).astype(dtype)
+        to_some = jnp.where(jnp.arange(y.size).reshape(y.shape) % 3 == 0, winner.dtype.type(window.tap_count), winner)
+        for to in (winner, to_some):
+            expected = jax.jit(partial(route, window=window))(dy, to)
+            assert_equal_trees(jax.jit(partial(_max_pool_on_tpu.route, window=window))(dy, to), expected)
+
+    @pytest.mark.parametrize("side", [15, 16, 255, 256])
+    def test_an_image_of_more_pixels_than_a_byte_or_two_can_number(self, side: int) -> None:
+        x = jnp.zeros((1, side, side, 1)).at[0, -1, -1, 0].set(1)
+        window = Window.of("test", x.shape, 3, stride=side - 3)
+        y, winner = jax.jit(partial(_max_pool_on_tpu.first_maximum, window=window))(x)
+        assert y.ravel().tolist() == [0, 0, 0, 1] and winner.ravel().tolist() == [0, 0, 0, 8]
+
+    def test_is_what_is_lowered_there(self) -> None:
+        def pull(x: jax.Array) -> Any:
+            return jax.vjp(lambda x: ops.max_pool(x, 3, stride=2), x)[1](jnp.ones((2, 4, 4, 2), x.dtype))
+
+        x = jnp.ones((2, 9, 9, 2), np.float32)
+        traced = jax.jit(pull).trace(x)
+        texts = {at: traced.lower(lowering_platforms=(at,)).as_text() for at in ("tpu", "cpu", "cuda")}
+        assert {at: text.count('"stablehlo.reduce_window"') for at, text in texts.items()} == {
+            "tpu": 1,
+            "cpu": 0,
+            "cuda": 0,
+        }
 
 
 @pytest.mark.parametrize(

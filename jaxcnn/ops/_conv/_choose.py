@@ -75,6 +75,10 @@ def _is_strided(form: Form) -> bool:
     return max(form.window.stride) > 1
 
 
+def _leaves_wide_gaps(form: Form) -> bool:
+    return max(form.window.stride) > 2 or (_is_strided(form) and form.window.tap_count > 25)
+
+
 def _is_dilated(form: Form) -> bool:
     return max(form.window.dilation) > 1
 
@@ -85,6 +89,10 @@ def _is_one_tap(form: Form) -> bool:
 
 def _is_1x1(form: Form) -> bool:
     return _is_one_tap(form) and len(form.window.shape) == 2
+
+
+def _is_small(form: Form) -> bool:
+    return form.groups == 1 and len(form.window.shape) == 2 and 1 < form.window.tap_count <= 4 and not _is_strided(form)
 
 
 def _is_line(form: Form) -> bool:
@@ -112,7 +120,12 @@ TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
         Row("taps", "depthwise", _is_depthwise),
         Row("split", "grouped", _is_grouped),
         Row("taps", "1 to at most 4 channels, wide", lambda f: f.c_in == 1 and f.c_out <= 4),
-        Row("taps", "1x1 of at least 32 channels", lambda f: _is_1x1(f) and f.c_in >= 32),
+        Row(
+            "taps",
+            "1x1, strided or of 1 or at least 32 channels",
+            lambda f: _is_1x1(f) and (_is_strided(f) or not 1 < f.c_in < 32),
+        ),
+        Row("im2col", "2-D of at most 4 channels, 2 to 4 taps", lambda f: f.c_in <= 4 and _is_small(f)),
         Row("toeplitz", "3-D of 1 channel", lambda f: _has_volume(f) and f.c_in == 1),
         Row("im2col", "3-D", _has_volume),
     ),
@@ -128,9 +141,24 @@ TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
         Row("taps", "1 to 1 channel, wide", lambda f: f.c_in == f.c_out == 1),
         Row("taps", "1x1 to at most 4 or at least 32 channels", lambda f: _is_1x1(f) and not 4 < f.c_in < 32),
         Row("toeplitz", "3-D to 1 channel", lambda f: _has_volume(f) and f.c_in == 1),
+        Row(
+            "toeplitz",
+            "to at most 4 of at most 32 channels, strided by over 2 or over 25 taps",
+            lambda f: f.c_in <= 4 and f.c_out <= 32 and _leaves_wide_gaps(f) and f.window.shape[-1] <= 32,
+        ),
+        Row(
+            "direct",
+            "to at most 4 channels, strided by over 2 or over 25 taps",
+            lambda f: f.c_in <= 4 and _leaves_wide_gaps(f),
+        ),
         Row("im2col", "to at most 4 channels", lambda f: f.c_in <= 4 and f.window.tap_count > 1),
         Row("im2col", "3-D", _has_volume),
-        Row("phases", "strided, to at most 16 channels", lambda f: _is_strided(f) and f.c_in <= 16),
+        Row("im2col", "2-D to at least 32 channels, 2 to 4 taps", lambda f: f.c_in >= 32 and _is_small(f)),
+        Row(
+            "phases",
+            "strided, at most 16 to at most 16 channels",
+            lambda f: _is_strided(f) and max(f.c_in, f.c_out) <= 16,
+        ),
         Row("taps", "strided, at most 9 taps", lambda f: _is_strided(f) and f.window.tap_count <= 9),
         Row("phases", "strided", _is_strided),
     ),
