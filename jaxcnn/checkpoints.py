@@ -1,6 +1,6 @@
 """Checkpoints of a run, by Orbax: what training needs to go on as if it had never stopped.
 
-    checkpoints/<step>/    the training state and the epoch's sums, and a note: JSON, with a digest of both
+    checkpoints/<step>/    the training state and the epoch's sums, and a note: JSON, with a digest of all three
 
 A checkpoint is written in the background and counts once it is whole: one that a kill cut short is not there. The
 digest tells one whose bits have changed since. The newest few are kept, and the best.
@@ -9,6 +9,7 @@ digest tells one whose bits have changed since. The newest few are kept, and the
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -59,8 +60,9 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         try:
+            self.folder.mkdir(exist_ok=True)
             self._manager = ocp.CheckpointManager(self.folder, options=options)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # of each file in it that is damaged
             raise CheckpointError(f"{self.folder} cannot be used for checkpoints: {_one_line(error)}") from error
 
     def __enter__(self) -> Checkpoints:
@@ -98,7 +100,7 @@ class Checkpoints:
                 step,
                 args=ocp.args.Composite(
                     arrays=ocp.args.StandardSave(arrays),
-                    note=ocp.args.JsonSave({"digest": _digest(arrays), "note": note}),
+                    note=ocp.args.JsonSave({"digest": _digest(arrays, note), "note": note}),
                 ),
                 metrics=None if score is None else {"score": score},
             )
@@ -143,7 +145,8 @@ class Checkpoints:
                 for number, reason in damaged.items()
             ]
         if damaged:
-            raise CheckpointError(f"no checkpoint in {self.folder} can be read: {next(iter(damaged.values()))}")
+            reason = next(iter(damaged.values()))
+            raise CheckpointError(f"no checkpoint in {self.folder} can be read: {reason}: damaged, or of another net")
         return None, []
 
     def best(self, like: TrainState) -> Checkpoint:
@@ -177,12 +180,15 @@ class Checkpoints:
             ),
         )
         arrays = read["arrays"]
-        if _digest(arrays) != read["note"]["digest"]:
+        note = read["note"]["note"]
+        if _digest(arrays, note) != read["note"]["digest"]:
             raise ValueError("its digest differs: bits have changed since it was written")
+        if arrays["state"]["step"] != step:
+            raise ValueError(f"it is of step {arrays['state']['step']}")
         state = TrainState(**jax.tree.map(jnp.asarray, arrays["state"]))
         key = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(like.key))
         totals = Totals(**jax.tree.map(jnp.asarray, arrays["totals"]))
-        return Checkpoint(step, state._replace(key=key), totals, read["note"]["note"])
+        return Checkpoint(step, state._replace(key=key), totals, note)
 
 
 def _score(scores: dict[str, float]) -> float:
@@ -202,8 +208,8 @@ def _to_arrays(state: TrainState, totals: Totals) -> dict[str, Any]:
     return jax.tree.map(lambda leaf: np.array(leaf, copy=True), _to_leaves(state, totals))
 
 
-def _digest(arrays: Any) -> str:
-    digest = hashlib.sha256()
+def _digest(arrays: Any, note: Note) -> str:
+    digest = hashlib.sha256(json.dumps(note, sort_keys=True).encode())
     for leaf in jax.tree.leaves(arrays):
         digest.update(f"{leaf.dtype}{leaf.shape}".encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
@@ -213,4 +219,4 @@ def _digest(arrays: Any) -> str:
 def _one_line(error: Exception) -> str:
     """Its first line: Orbax adds pages."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {lines[0][:300].rstrip(':')}" if lines else type(error).__name__

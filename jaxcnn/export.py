@@ -13,7 +13,7 @@ import jax
 from jax import export as jax_export
 
 from jaxcnn import runs
-from jaxcnn.predict import image_shape, probabilities
+from jaxcnn.predict import probabilities
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 NETWORK = "network.jax_export"
@@ -34,7 +34,7 @@ def exported(run: runs.Run) -> jax_export.Exported:
         (3, 10)
     """
     (batch,) = jax_export.symbolic_shape("above_batch - 1")  # a symbol is at least 1, a batch may be empty
-    images = jax.ShapeDtypeStruct((batch, *image_shape(run.network)), "uint8")
+    images = jax.ShapeDtypeStruct((batch, *run.network.image_shape), "uint8")
 
     @jax.jit
     def predict(images: jax.Array) -> jax.Array:
@@ -65,7 +65,7 @@ def write(run: runs.Run, file: Path) -> None:
     network = exported(run)
     about = {
         "classes": run.config["data"]["classes"],
-        "images": ["N", *image_shape(run.network)],
+        "images": ["N", *run.network.image_shape],
         "platforms": list(network.platforms),
         "net": run.config["net"]["name"],
         "data": run.config["data"]["name"],
@@ -80,6 +80,6 @@ def how_to_use(run: runs.Run, file: Path) -> str:
         "import jax.export, json, numpy as np\n"
         f"network = jax.export.deserialize(bytearray(open({str(file)!r}, 'rb').read()))\n"
         f"classes = json.load(open({str(names_file(file))!r}))['classes']\n"
-        f"images = np.zeros((1, {', '.join(map(str, image_shape(run.network)))}), np.uint8)  # yours\n"
+        f"images = np.zeros((1, {', '.join(map(str, run.network.image_shape))}), np.uint8)  # yours\n"
         "print([classes[k] for k in network.call(images).argmax(axis=1)])"
     )

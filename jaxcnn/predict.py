@@ -13,18 +13,12 @@ import jaxcnn.ops
 from jaxcnn.train import as_floats
 
 if TYPE_CHECKING:
-    from jaxcnn.runs import Network, Run
+    from jaxcnn.runs import Run
 
 # Chosen on mnist-10k's 2,000 held-out digits. Below it lie 4.4 % of a lenet's answers and two thirds of its errors; of
 # the others 99.4 % are right. On MNIST's test part it is 4.3 %, 70 % and 99.3 %. Of a gap_cnn's answers 6.6 % lie
 # below, of a single_filter's 25 %.
 SURE = 0.9
-
-
-def image_shape(network: Network) -> tuple[int, int, int]:
-    """The images (H, W, C) that a network takes; 28x28 where it takes any size."""
-    height, width, channels = network.options.get("image_shape", (28, 28, network.options.get("channels", 1)))
-    return height, width, channels
 
 
 def probabilities(run: Run, images: np.ndarray | jax.Array) -> jax.Array:

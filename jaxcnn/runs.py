@@ -55,6 +55,10 @@ FORMAT = 1
 NETS = {"single_filter": nets.single_filter, "gap_cnn": nets.gap_cnn, "lenet": nets.lenet}
 CONFIG, METRICS, PARAMETERS = "config.json", "metrics.jsonl", "parameters.npz"
 CHECKPOINTS = "checkpoints"
+MAX_CONFIG_BYTES, MAX_METRICS_BYTES = 2**20, 2**26  # two kB and 200 bytes an epoch are usual
+
+_NUMBERS = ("epoch", "step", "loss", "accuracy", "images_per_second", "seconds")  # of each epoch
+_OPTIONAL_NUMBERS = ("test_loss", "test_accuracy", "validation_loss", "validation_accuracy", "learning_rate")
 
 Config = dict[str, Any]
 Metrics = dict[str, Any]
@@ -75,6 +79,17 @@ class Network(NamedTuple):
     options: dict[str, Any]
     init: Callable[[jax.Array], Params]
     apply: Callable[..., Any]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The images (H, W, C) that it takes; 28x28 where it takes any size.
+
+        Example:
+            >>> network("lenet", {"image_shape": (32, 32, 3)}).image_shape, network("gap_cnn").image_shape
+            ((32, 32, 3), (28, 28, 1))
+        """
+        height, width, channels = self.options.get("image_shape", (28, 28, self.options.get("channels", 1)))
+        return height, width, channels
 
 
 class Run(NamedTuple):
@@ -116,7 +131,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
         "unknown net 'le-net', expected one of single_filter, lenet: did you mean 'lenet'?"
     """
     known = list(known)
-    nearest = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
+    nearest = difflib.get_close_matches(str(name).lower().replace("-", "_"), known, n=1)
     hint = f": did you mean {nearest[0]!r}?" if nearest else ""
     return f"unknown {kind} {name!r}, expected one of {', '.join(known)}{hint}"
 
@@ -340,14 +355,39 @@ def read(folder: Path) -> Run:
 
     Raises:
         RunError: it is no run's folder, a file is damaged or missing, its format is newer, or the parameters are not
-            those of its network.
+            those of its network, or not finite.
     """
     config = read_config(folder)
+    path = folder / CONFIG
+    require(path, config, {"net.name": (str,), "net.options": (dict,)})
     try:
         net = network(config["net"]["name"], config["net"]["options"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{folder / CONFIG} names no network known here: {error}") from error
-    return Run(folder, config, net, read_parameters(folder, like=jax.eval_shape(net.init, jax.random.key(0))))
+        params = jax.eval_shape(net.init, jax.random.key(0))
+        logits = jax.eval_shape(net.apply, params, jax.ShapeDtypeStruct((1, *net.image_shape), "float32"))
+    except Exception as error:  # options of the wrong kind make each layer raise its own
+        raise RunError(f"{path} names no network known here: {one_line(error)}") from error
+    require(path, config, {"data.name": (str,), "data.classes": (list,)})
+    classes = config["data"]["classes"]
+    if len(classes) != logits.shape[-1] or not all(isinstance(name, str) and name.isprintable() for name in classes):
+        raise RunError(f"{path} is damaged: data.classes is {classes!r:.60}, not {logits.shape[-1]} names")
+    return Run(folder, config, net, read_parameters(folder, like=params))
+
+
+def require(path: Path, config: Config, kinds: Mapping[str, tuple[type, ...]]) -> None:
+    """Raise `RunError` unless `config`, of the file `path`, has each of these names, dotted, and of one of these types.
+
+    Example:
+        >>> require(Path("config.json"), {"net": {"name": 3}}, {"net.name": (str,)})
+        Traceback (most recent call last):
+        jaxcnn.runs.RunError: config.json is damaged: net.name is 3, not of type str
+    """
+    for name, types in kinds.items():
+        value: Any = config
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)
+            raise RunError(f"{path} is damaged: {name} is {value!r:.60}, not of type {expected}")
 
 
 def read_config(folder: Path) -> Config:
@@ -358,11 +398,10 @@ def read_config(folder: Path) -> Config:
     """
     path = folder / CONFIG
     try:
-        config = json.loads(path.read_text())
+        text = _read_whole(path, MAX_CONFIG_BYTES)
     except OSError as error:
         raise RunError(f"{folder} is no run's folder: {CONFIG} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}") from error
+    config = _from_text(path, text)
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise RunError(f"{path} is not of format {FORMAT}, the one that jaxcnn {jaxcnn.__version__} reads")
     return config
@@ -372,39 +411,114 @@ def read_metrics(folder: Path) -> list[Metrics]:
     """Read metrics.jsonl.
 
     Raises:
-        RunError: it is missing or damaged.
+        RunError: it is missing or damaged, or a line lacks a number that each epoch has.
     """
     path = folder / METRICS
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        lines = [_from_text(path, line) for line in _read_whole(path, MAX_METRICS_BYTES).splitlines()]
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not isinstance(line, dict):
+            raise RunError(f"{path} is damaged: line {number} is no object")
+        for name in (*_NUMBERS, *(name for name in _OPTIONAL_NUMBERS if name in line)):
+            if not _can_be(name, line.get(name)):
+                raise RunError(f"{path} is damaged: in line {number}, {name} is {line.get(name)!r:.60}")
+    return lines
 
 
 def read_parameters(folder: Path, like: Params) -> Params:
     """Read parameters.npz into the pytree of `like`, whose leaves have the shapes and dtypes to expect.
 
     Raises:
-        RunError: it is missing or damaged, or holds other names, shapes or dtypes.
+        RunError: it is missing or damaged, or holds other names, shapes or dtypes, or numbers that are not finite.
     """
     path = folder / PARAMETERS
+    _refuse_what_is_no_file(path)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = dict(archive)
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            arrays = _read_arrays(path, archive, _by_name(like))
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror or error})") from error
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path} is damaged: {error}") from error
-    expected = _by_name(like)
-    if set(arrays) != set(expected):
-        raise RunError(f"{path} holds {', '.join(sorted(arrays))}; the network has {', '.join(sorted(expected))}")
+    except RunError:
+        raise
+    except Exception as error:  # a damaged archive makes its readers raise almost anything
+        raise RunError(f"{path} is damaged: {one_line(error)}") from error
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise RunError(f"{path}: {name} holds numbers that are not finite: train it anew, at a lower learning rate")
+    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(array) for array in arrays.values()])
+
+
+def one_line(error: Exception) -> str:
+    """What an error of another library says, in its first line, its type where it says nothing.
+
+    Example:
+        >>> one_line(ValueError("bad\\nand more")), one_line(EOFError())
+        ('bad', 'EOFError')
+    """
+    lines = str(error).strip().splitlines()
+    return f"{lines[0]:.300}" if lines else type(error).__name__
+
+
+def _read_arrays(path: Path, archive: zipfile.ZipFile, expected: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays, if they are those expected: no more is read than those take, whatever the archive declares."""
+    found = {name.removesuffix(".npy") for name in archive.namelist()}
+    if found != set(expected):
+        names = [", ".join(f"{name!r}"[1:-1] for name in sorted(group)) for group in (found, expected)]
+        raise RunError(f"{path} holds {names[0] or 'nothing':.200}; the network has {names[1]}")
+    arrays = {}
     for name, leaf in expected.items():
-        found = arrays[name]
-        if (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
-            raise RunError(f"{path}: {name} is {found.dtype}{found.shape}, the network's is {leaf.dtype}{leaf.shape}")
-    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(arrays[name]) for name in expected])
+        with archive.open(f"{name}.npy") as file:
+            major = np.lib.format.read_magic(file)[0]
+            header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+            shape, _, dtype = header(file)
+        if (shape, dtype) != (leaf.shape, leaf.dtype):
+            raise RunError(f"{path}: {name} is {dtype}{shape}, the network's is {leaf.dtype}{leaf.shape}")
+        with archive.open(f"{name}.npy") as file:
+            arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+    return arrays
+
+
+def _read_whole(path: Path, most: int) -> str:
+    """A file of text, of so many bytes at most."""
+    _refuse_what_is_no_file(path)
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise RunError(f"{path} is larger than {most >> 20} MiB, the most that is read")
+    try:
+        return content.decode()
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    """A pipe would be waited for, and a device never ends."""
+    if path.exists() and not path.is_file():
+        raise RunError(f"{path} is no file")
+
+
+def _from_text(path: Path, text: str) -> Any:
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair can be read, and never written
+    except RecursionError as error:
+        raise RunError(f"{path} is damaged: it is nested too deeply") from error
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {one_line(error)}") from error
+    return value
+
+
+def _can_be(name: str, value: Any) -> bool:
+    """Whether a line of metrics.jsonl may have this: counts from 0, shares from 0 to 1, any number for the rest."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if name in ("epoch", "step"):
+        return isinstance(value, int) and 0 <= value < 2**63
+    if name.endswith("accuracy"):
+        return 0 <= value <= 1
+    return isinstance(value, float) or abs(value) < 2**63
 
 
 def _by_name(params: Params) -> dict[str, Any]:

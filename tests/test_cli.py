@@ -347,7 +347,8 @@ def test_explain_draws_and_prints_differences(trained: tuple[Path, str], refusal
 def test_explain_refuses_what_it_cannot_draw(trained: tuple[Path, str], home: Path, refusal: Refusal) -> None:
     folder, _ = trained
     other = runs.network("lenet", {"hidden": 4})
-    recorder = runs.Recorder(runs.claim(home / "lenet"), {"net": {"name": "lenet", "options": other.options}})
+    config = runs.read_config(folder) | {"net": {"name": "lenet", "options": other.options}}
+    recorder = runs.Recorder(runs.claim(home / "lenet"), config)
     runs.write_parameters(recorder.folder, other.init(jax.random.key(0)))
     for run_folder, arguments, message in (
         (recorder.folder, ["--out", "x.png"], "is a run of lenet"),

@@ -14,7 +14,11 @@ from jaxcnn import runs
 from jaxcnn.nets import gap_cnn
 from jaxcnn.train import Report, Totals, TrainState
 
-CONFIG: runs.Config = {"net": {"name": "lenet", "options": {"hidden": 8}}, "batch_size": 10}
+CONFIG: runs.Config = {
+    "net": {"name": "lenet", "options": {"hidden": 8}},
+    "data": {"name": "mnist-10k", "classes": list("0123456789")},
+    "batch_size": 10,
+}
 
 
 def report(params: runs.Params, *, epoch: int, step: int) -> Report:
@@ -209,7 +213,7 @@ def reshape_parameters(folder: Path) -> None:
         (damage_config, r"config\.json is damaged"),
         (age_config, r"config\.json is not of format 1"),
         (rename_net, "names no network known here: unknown net 'vgg'"),
-        (forget_net, "names no network known here"),
+        (forget_net, "net.name is None, not of type str"),
         (lose_parameters, r"parameters\.npz cannot be read \(No such file"),
         (damage_parameters, r"parameters\.npz is damaged"),
         (pickle_parameters, r"parameters\.npz is damaged"),

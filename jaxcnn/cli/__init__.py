@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 training failed, or a gradient is wrong; 2 an argument, a 
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -67,6 +68,8 @@ def jaxcnn(
 
 def main() -> NoReturn:
     """Run the command and end the process; whatever the user can mend is one line on stderr."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal need not have every letter of a name
+        sys.stdout.reconfigure(errors="replace")
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except _UsageError as error:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
+import time
 from typing import NamedTuple
 
 from jaxcnn.cli._failure import Failure
@@ -27,6 +29,9 @@ class Processes(NamedTuple):
             raise Failure("--coordinator, --processes and --process-id go together")
         if self.processes is not None and self.process_id is not None and not 0 <= self.process_id < self.processes:
             raise Failure(f"--process-id must be from 0 to {self.processes - 1}, got {self.process_id}")
+        host, _, port = (self.coordinator or "localhost:12345").rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 2**16):
+            raise Failure(f"--coordinator must be HOST:PORT, as localhost:12345, got {self.coordinator!r}")
 
     def join(self) -> None:
         """Meet the others: from here on `jax.devices()` are all processes' devices.
@@ -36,6 +41,8 @@ class Processes(NamedTuple):
         """
         import jax
 
+        if self.process_id:
+            self._wait_for_coordinator()
         try:
             jax.distributed.initialize(
                 self.coordinator,
@@ -47,6 +54,23 @@ class Processes(NamedTuple):
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise Failure(f"the processes of this training do not find each other ({reason})") from error
+
+    def _wait_for_coordinator(self) -> None:
+        """Until it answers: jax would end this process from within if it never did.
+
+        Raises:
+            Failure: it is not there in time, or is no address.
+        """
+        host, _, port = str(self.coordinator).rpartition(":")
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+                return
+            except (OSError, UnicodeError) as error:
+                if time.monotonic() > deadline or isinstance(error, socket.gaierror | UnicodeError):
+                    raise Failure(f"--coordinator {self.coordinator} cannot be reached ({error})") from error
+            time.sleep(0.1)
 
 
 def stand_by() -> None:

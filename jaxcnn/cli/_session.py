@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from jaxcnn.train import Report, Step, TrainState
 
 
+MAX_STEPS = 2**31 - 1  # of the state's int32
+MAX_UNSAVED = 2  # epochs in metrics.jsonl while the first checkpoint is being written
+
+
 class Examples(NamedTuple):
     """What is trained on: `chosen` of `source`, which is the split `in_memory` unless it is streamed."""
 
@@ -85,6 +89,17 @@ def examples_of(settings: Settings, source: Path | None, download: bool, process
     )  # epochs are 1, 2, ...: this order is no epoch's
     aside, chosen = np.sort(numbers[: settings.validation]), np.sort(numbers[settings.validation :])
     return Examples(train, in_memory, chosen, train.read(aside), test, classes)
+
+
+def check_steps(settings: Settings, examples: Examples) -> None:
+    """Raise Failure unless the training has a step, as many as can be counted, and more than it warms up for."""
+    if settings.batch_size > examples.number:
+        raise Failure(f"--batch-size must be at most the {examples.number} images, got {settings.batch_size}")
+    steps = _steps(settings, examples)
+    if steps > MAX_STEPS:
+        raise Failure(f"--epochs {settings.epochs} are {steps:,} steps, more than the {MAX_STEPS:,} that are counted")
+    if settings.warmup_steps >= steps:
+        raise Failure(f"--warmup-steps must be fewer than the {steps} steps, got {settings.warmup_steps}")
 
 
 def run(
@@ -218,13 +233,16 @@ def _rates(settings: Settings, examples: Examples) -> Any:
 
     if settings.schedule == "constant_schedule":
         return settings.learning_rate
-    steps = settings.epochs * (examples.number // settings.batch_size)
-    try:
-        return learning_rates(
-            settings.schedule, settings.learning_rate, steps=steps, warmup_steps=settings.warmup_steps
-        )
-    except ValueError as error:
-        raise Failure(str(error).removeprefix("learning_rates: ")) from error
+    return learning_rates(
+        settings.schedule,
+        settings.learning_rate,
+        steps=_steps(settings, examples),
+        warmup_steps=settings.warmup_steps,
+    )
+
+
+def _steps(settings: Settings, examples: Examples) -> int:
+    return settings.epochs * (examples.number // settings.batch_size)
 
 
 def _before(
@@ -233,7 +251,14 @@ def _before(
     """What a `Recorder` needs to know of the training before the checkpoint."""
     from jaxcnn import runs
 
+    folder = checkpoints.folder.parent
+    lines = runs.read_metrics(folder) if (folder / runs.METRICS).exists() else []
     if found is None:
+        if len(lines) > MAX_UNSAVED:
+            raise Failure(
+                f"{folder} has {len(lines)} epochs and no checkpoint to go on from; it would begin anew and overwrite "
+                "them: begin a new run"
+            )
         return {}
     trained_as = found.note["settings"]
     changed = [
@@ -241,15 +266,19 @@ def _before(
         for name, value in settings.to_config().items()
         if trained_as.get(name) != value
     ]
-    folder = checkpoints.folder.parent
     if changed:
         raise Failure(f"{folder} cannot go on: {'; '.join(changed)}")
     steps_per_epoch = examples.number // settings.batch_size
     lines = [
         {name: value for name, value in line.items() if name != "interrupted"}
-        for line in (runs.read_metrics(folder) if (folder / runs.METRICS).exists() else [])
+        for line in lines
         if line["step"] <= found.step and line["step"] % steps_per_epoch == 0
     ]
+    if [line["step"] for line in lines] != list(range(steps_per_epoch, found.step + 1, steps_per_epoch)):
+        epochs = found.step // steps_per_epoch
+        raise Failure(
+            f"{folder / runs.METRICS} does not have the {epochs} epochs before the checkpoint's step {found.step}"
+        )
     return {"metrics": lines, "step": found.step, "seconds": found.note["seconds"]}
 
 

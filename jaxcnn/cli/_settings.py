@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcnn.cli._failure import Failure
@@ -23,6 +24,21 @@ DEFAULTS = {
     "lenet": Defaults(epochs=5, batch_size=64, optimizer="adam", learning_rate=0.001),
 }
 OPS = ("manual", "reference")
+MAX_SEED = 2**63 - 1  # of jax's keys
+MAX_RATE = float.fromhex("0x1.fffffep127")  # the greatest float32, in which it is computed with
+LEAST = {"epochs": 1, "batch_size": 1, "seed": 0, "warmup_steps": 0, "validation": 0, "early_stopping": 1}
+KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("net.name", "data.name", "optimizer", "ops"), (str,)),
+    **dict.fromkeys(("epochs", "batch_size", "seed"), (int,)),
+    "learning_rate": (int, float),
+}
+KINDS_SINCE_0_2: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("schedule", "precision"), (str,)),
+    **dict.fromkeys(("warmup_steps", "validation"), (int,)),
+    "early_stopping": (int, type(None)),
+    "clip": (list, type(None)),
+    "stream": (bool,),
+}
 
 
 class Settings(NamedTuple):
@@ -55,23 +71,30 @@ class Settings(NamedTuple):
         return config
 
     @classmethod
-    def of_config(cls, config: Mapping[str, Any]) -> Settings:
-        """Those of a run, by its config.json.
+    def of_config(cls, path: Path, config: dict[str, Any]) -> Settings:
+        """Those of a run, by its config.json, which is at `path`.
 
         Raises:
-            Failure: something is missing.
+            Failure, RunError: something is missing, or no run is trained so.
         """
+        from jaxcnn import runs
+
+        runs.require(path, config, KINDS | {name: KINDS_SINCE_0_2[name] for name in KINDS_SINCE_0_2 if name in config})
+        values = {name: config[name] for name in cls._fields if name in config}
+        values |= {"net": config["net"]["name"], "data": config["data"]["name"]}
+        if values.get("clip") is not None:
+            match values["clip"]:
+                case [str(name), int() | float() as limit]:
+                    values["clip"] = (name, float(limit))
+                case other:
+                    raise Failure(f"{path} is damaged: clip is {other!r:.60}, not a name and a limit")
+        for name, least in LEAST.items():
+            if values.get(name) is not None and not least <= values[name] <= MAX_SEED:
+                raise Failure(f"{path} is damaged: {name} is {values[name]!r:.60}")
         try:
-            values = {name: config[name] for name in cls._fields if name in config}
-            clip = values.get("clip")
-            values |= {
-                "net": config["net"]["name"],
-                "data": config["data"]["name"],
-                "clip": None if clip is None else (str(clip[0]), float(clip[1])),
-            }
-            return cls(**values)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise Failure(f"config.json does not say how the run was trained: {error} is missing or wrong") from error
+            return checked(cls(**values))
+        except Failure as failure:
+            raise Failure(f"{path} is damaged: {failure}") from failure
 
 
 def settle(asked: Mapping[str, Any]) -> Settings:
@@ -81,13 +104,24 @@ def settle(asked: Mapping[str, Any]) -> Settings:
         Failure: an unknown name, a number out of range, or options that do not go together.
     """
     from jaxcnn import runs
-    from jaxcnn.train import CLIPS, OPTIMIZERS, PRECISIONS, SCHEDULES
 
     net = asked.get("net", "single_filter")
     if net not in DEFAULTS:
         raise Failure(runs.unknown("net", net, DEFAULTS))
-    settings = Settings(**({"net": net, "data": "mnist-10k"} | DEFAULTS[net]._asdict() | dict(asked)))
+    return checked(Settings(**({"net": net, "data": "mnist-10k"} | DEFAULTS[net]._asdict() | dict(asked))))
+
+
+def checked(settings: Settings) -> Settings:
+    """The same settings.
+
+    Raises:
+        Failure: an unknown name, a number out of range, or options that do not go together.
+    """
+    from jaxcnn import runs
+    from jaxcnn.train import CLIPS, OPTIMIZERS, PRECISIONS, SCHEDULES
+
     for option, value, known in (
+        ("net", settings.net, DEFAULTS),
         ("optimizer", settings.optimizer, OPTIMIZERS),
         ("--ops", settings.ops, OPS),
         ("schedule", settings.schedule, SCHEDULES),
@@ -96,10 +130,10 @@ def settle(asked: Mapping[str, Any]) -> Settings:
     ):
         if value not in known:
             raise Failure(runs.unknown(option, value, known))
-    if not 0 < settings.learning_rate < float("inf"):
-        raise Failure(f"--learning-rate must be positive and finite, got {settings.learning_rate}")
-    if settings.clip and not 0 < settings.clip[1] < float("inf"):
-        raise Failure(f"--clip's limit must be positive and finite, got {settings.clip[1]}")
+    if not 0 < settings.learning_rate <= MAX_RATE:
+        raise Failure(f"--learning-rate must be positive and finite in float32, got {settings.learning_rate!r:.60}")
+    if settings.clip and not 0 < settings.clip[1] <= MAX_RATE:
+        raise Failure(f"--clip's limit must be positive and finite in float32, got {settings.clip[1]!r:.60}")
     if settings.warmup_steps and not settings.schedule.startswith("warmup_"):
         raise Failure(
             f"--warmup-steps needs a schedule that warms up, as warmup_cosine_decay_schedule, got {settings.schedule}"

@@ -45,8 +45,10 @@ def bench(
         raise Failure(f"--tune is of ops, got {what}")
     if what == "memory" and (only or quick):
         raise Failure("memory is one small table: it takes no --only and no --quick")
-    if out is not None and out.exists():
+    if out is not None and (out.exists() or out.is_symlink()):
         raise Failure(f"{out} exists; give a new file, nothing is overwritten")
+    if out is not None and not out.parent.is_dir():
+        raise Failure(f"there is no folder {out.parent}")
     if what == "compiled":
         jax.config.update("jax_platforms", "cpu")  # the plugins are there to compile, not to run
     device = f"{devices()[0].device_kind}, {jax.device_count()} of them"

@@ -26,7 +26,7 @@ def check(
     op: Annotated[list[str] | None, typer.Option(help="Only this op; may be repeated.")] = None,
     net: Annotated[list[str] | None, typer.Option(help="Only this network; may be repeated.")] = None,
     dtype: Annotated[str, typer.Option(help=f"Of all arguments: {', '.join(_DTYPES)}.")] = "float64",
-    order: Annotated[int, typer.Option(min=1, help="1 for gradients, 2 for their gradients too, ...")] = 2,
+    order: Annotated[int, typer.Option(min=1, max=8, help="1 for gradients, 2 for their gradients too, ...")] = 2,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the arguments, cotangents and directions.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
 ) -> None:

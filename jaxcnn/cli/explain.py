@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
 
 
@@ -27,6 +28,7 @@ def explain(
     import jaxcnn.reference
     from jaxcnn import figures, runs
 
+    devices()
     run = runs.read(folder)
     if run.network.name != "single_filter":
         raise Failure(f"explain draws the figures of single_filter; {folder} is a run of {run.network.name}")
@@ -37,7 +39,10 @@ def explain(
     if not out.parent.is_dir():
         raise Failure(f"there is no folder {out.parent}")
     data = run.config["data"]["name"]
-    held_out = jaxcnn.data.load(data).test
+    try:
+        held_out = jaxcnn.data.load(data).test
+    except ValueError as error:
+        raise Failure(f"{folder / runs.CONFIG}: {error}") from error
     if index >= len(held_out.images):
         raise Failure(f"--index must be below {len(held_out.images)}, the number of held-out images, got {index}")
     image, label = held_out.images[index].astype("float32") / 255, int(held_out.labels[index])

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from jaxcnn.cli._devices import devices
+
 
 def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, from jaxcnn train.")],
@@ -22,6 +24,7 @@ def export(
     It takes any number of images of bytes, and gives the probabilities of the classes, whose names are written beside
     it as JSON. What is printed loads it.
     """
+    devices()
     from jaxcnn import export as library
     from jaxcnn import runs
 

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
 
 if TYPE_CHECKING:
@@ -53,11 +54,10 @@ def predict(
     from jaxcnn import runs
     from jaxcnn.pictures import SIDE
 
+    devices()
     run = runs.read(folder)
-    if library.image_shape(run.network) != (SIDE, SIDE, 1):
-        raise Failure(
-            f"{folder} takes images of {library.image_shape(run.network)}; pictures are made {SIDE}x{SIDE}, grey"
-        )
+    if run.network.image_shape != (SIDE, SIDE, 1):
+        raise Failure(f"{folder} takes images of {run.network.image_shape}; pictures are made {SIDE}x{SIDE}, grey")
     classes, data = run.config["data"]["classes"], run.config["data"]["name"]
     found = _read_all(images, digits=data.startswith("mnist"))
     rows = np.concatenate(list(library.in_batches(run, np.stack(found.pictures))))
@@ -99,8 +99,8 @@ def _read_all(images: list[Path], *, digits: bool) -> Found:
             if image.is_dir():
                 raise PictureError(f"{image} is a folder")
             if str(image) == "-":
-                if sys.stdin.isatty():
-                    raise Failure("standard input is a terminal: pipe a picture into it")
+                if sys.stdin is None or sys.stdin.isatty():
+                    raise Failure("standard input is closed or a terminal: pipe a picture into it")
                 picture = read(sys.stdin.buffer, name="standard input", digits=digits)
             else:
                 picture = read(image, digits=digits)
@@ -128,12 +128,14 @@ def _within(folder: Path) -> list[Path]:
 def _answer(classes: list[str], row: np.ndarray, *, is_unsure: bool) -> str:
     first, second = (int(number) for number in row.argsort()[::-1][:2])
     if not is_unsure:
-        return f"[bold]{classes[first]}[/]"
-    return f"[bold]{classes[first]}?[/]  (unsure: {_share(classes, row, first)}, {_share(classes, row, second)})"
+        return f"[bold]{escape(classes[first])}[/]"
+    return (
+        f"[bold]{escape(classes[first])}?[/]  (unsure: {_share(classes, row, first)}, {_share(classes, row, second)})"
+    )
 
 
 def _share(classes: list[str], row: np.ndarray, number: int) -> str:
-    return f"{classes[number]} {100 * row[number]:.0f} %"
+    return f"{escape(classes[number])} {100 * row[number]:.0f} %"
 
 
 def _bars(classes: list[str], probabilities: np.ndarray) -> Table:
@@ -142,5 +144,5 @@ def _bars(classes: list[str], probabilities: np.ndarray) -> Table:
     for number, (name, value) in enumerate(zip(classes, probabilities, strict=True)):
         style = "bold" if number == best else ""
         bar = Bar(size=1, begin=0, end=float(value), width=40, color="green" if number == best else "blue")
-        table.add_row(name, bar, f"{value:.4f}", style=style)
+        table.add_row(escape(name), bar, f"{value:.4f}", style=style)
     return table

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._processes import Processes, stand_by
-from jaxcnn.cli._session import Examples, Keeping, Place, examples_of, run
-from jaxcnn.cli._settings import DEFAULTS, Settings, differences, parse_clip, settle
+from jaxcnn.cli._session import Examples, Keeping, Place, check_steps, examples_of, run
+from jaxcnn.cli._settings import DEFAULTS, MAX_SEED, Settings, differences, parse_clip, settle
 
 if TYPE_CHECKING:
     from jaxcnn import runs
@@ -75,7 +75,8 @@ def train(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="What parameters and shuffling are drawn from.", show_default="0")
+        int | None,
+        typer.Option(min=0, max=MAX_SEED, help="What parameters and shuffling are drawn from.", show_default="0"),
     ] = None,
     ops: Annotated[
         str | None, typer.Option(help="manual: gradients by hand; reference: autodiff's.", show_default="manual")
@@ -164,7 +165,7 @@ def _settings_of(folder: Path, asked: dict[str, Any]) -> Settings | None:
     from jaxcnn import runs
 
     config = runs.read_config(folder)
-    settings = Settings.of_config(config)
+    settings = Settings.of_config(folder / runs.CONFIG, config)
     differing = differences(asked, settings)
     if differing:
         raise Failure(
@@ -187,20 +188,20 @@ def _train(
     from jaxcnn.checkpoints import CheckpointError, Checkpoints
 
     place = _place(settings, devices)
+    _refuse_odd_name(out or resume or Path())
     try:
         if out is not None and place.leads:
             runs.refuse_taken(out)
         examples = examples_of(settings, source, download, place.processes)
     except (ValueError, jaxcnn.data.DataError) as error:
         raise Failure(_with_options_named(str(error))) from error
-    if settings.batch_size > examples.number:
-        raise Failure(f"--batch-size must be at most the {examples.number} images, got {settings.batch_size}")
+    check_steps(settings, examples)
     config = _config(settings, examples, place)
     console = Console(highlight=False, soft_wrap=True, quiet=not place.leads)
     folder = _folder(settings, out, resume, place)
-    console.print(_headline(settings, examples, place))
 
     def recorder_of(**before: Any) -> runs.Recorder:
+        console.print(_headline(settings, examples, place))  # only now is it known to go on
         return runs.Recorder(folder, config, writes=place.leads, **before)
 
     try:
@@ -214,6 +215,14 @@ def _train(
     except CheckpointError as error:
         raise Failure(str(error)) from error
     console.print(_table(recorder, examples, place))
+
+
+def _refuse_odd_name(folder: Path) -> None:
+    """Raise Failure unless the folder's whole path is UTF-8: what writes checkpoints knows no other."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise Failure(f"{folder.absolute()} is not in UTF-8, as checkpoints must be: give another folder") from error
 
 
 def _place(settings: Settings, devices: int | None) -> Place:

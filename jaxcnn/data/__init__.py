@@ -8,6 +8,7 @@ from jaxcnn.data import _embedded, _tfds
 from jaxcnn.data._dataset import DataError as DataError
 from jaxcnn.data._dataset import Dataset as Dataset
 from jaxcnn.data._dataset import Split as Split
+from jaxcnn.data._dataset import expanded
 from jaxcnn.data._stream import ArraySource as ArraySource
 from jaxcnn.data._stream import Source as Source
 from jaxcnn.data._stream import Stream as Stream
@@ -98,7 +99,7 @@ def _folder_of_originals(name: str, source: str | os.PathLike[str] | None, downl
         raise ValueError(f"{name}: give source={os.fspath(source)!r} or download=True, not both")
     if source is not None and name == _embedded.NAME:
         raise ValueError(f"{name} is part of the package: it takes no source (given {os.fspath(source)!r})")
-    return None if source is None else Path(source).expanduser()
+    return None if source is None else expanded(source)
 
 
 def _unknown(name: str) -> str:

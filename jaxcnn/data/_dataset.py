@@ -1,5 +1,7 @@
 """What a data set is, and what goes wrong with one."""
 
+import os
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +25,14 @@ class Dataset(NamedTuple):
     train: Split
     test: Split
     classes: tuple[str, ...]
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with ~ as the home folder; a DataError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{os.fspath(path)}: whose home folder ~ is, is not known: write the path out") from error
 
 
 DIGITS = tuple("0123456789")

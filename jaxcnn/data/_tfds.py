@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcnn.data import _arrays, _originals, _prepare, _prepared
-from jaxcnn.data._dataset import DIGITS, DataError, Dataset, Split
+from jaxcnn.data._dataset import DIGITS, DataError, Dataset, Split, expanded
 from jaxcnn.data._stream import Streamed
 
 VERSION = "3.0.1"  # of both sets
@@ -57,7 +57,7 @@ def stream(name: str, source: Path | None, download: bool) -> Streamed:
 
 
 def _data_dir() -> Path:
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return expanded(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def _prepared_folder(name: str, source: Path | None, download: bool) -> Path:

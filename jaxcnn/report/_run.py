@@ -28,8 +28,6 @@ _CONFIG: dict[str, tuple[type, ...]] = {
     "epochs": (int,),
     "batch_size": (int,),
 }
-_LINE = ("epoch", "step", "loss", "accuracy", "images_per_second", "seconds")
-_OPTIONAL = ("test_loss", "test_accuracy", "validation_loss", "validation_accuracy", "learning_rate")
 _NO_SETTING = ("format", "status", "data.classes")
 _YOUNG = ("running", "interrupted", "failed")  # what may have no epoch behind it
 
@@ -202,13 +200,7 @@ def names(folders: Sequence[Path]) -> list[str]:
 
 
 def _check_config(path: Path, config: runs.Config) -> None:
-    for name, kinds in _CONFIG.items():
-        value: Any = config
-        for part in name.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            expected = " or ".join(kind.__name__ for kind in kinds)
-            raise runs.RunError(f"{path} is damaged: {name} is {value!r:.60}, not of type {expected}")
+    runs.require(path, config, _CONFIG)
     for name in ("train_images", "test_images"):
         if config["data"][name] < 1:
             raise runs.RunError(f"{path} is damaged: data.{name} is {config['data'][name]}")
@@ -221,13 +213,6 @@ def _read_metrics(folder: Path, status: str) -> list[runs.Metrics]:
     lines = runs.read_metrics(folder)
     if not lines:
         raise runs.RunError(f"{path} is empty: a run writes it with a line an epoch")
-    for number, line in enumerate(lines, start=1):
-        if not isinstance(line, dict):
-            raise runs.RunError(f"{path} is damaged: line {number} is no object")
-        for name in (*_LINE, *(name for name in _OPTIONAL if name in line)):
-            value = line.get(name)
-            if not isinstance(value, int | float) or (name.endswith("accuracy") and not 0 <= value <= 1):
-                raise runs.RunError(f"{path} is damaged: in line {number}, {name} is {value!r:.60}")
     return lines
 
 

@@ -122,8 +122,8 @@ def fit(
     Args:
         state: where to start; copied, it stays as it is.
         step: as from `make_train_step`.
-        images: (N, *spatial, C), uint8 or floating.
-        labels: (N,), integers.
+        images: (N, *spatial, C), uint8 or floating; all finite.
+        labels: (N,), integers from 0; one that is no class of the network makes the loss of its step NaN.
         epochs, batch_size: positive; epochs are counted from the state's step 0; the batch is at most N.
         in_one_program: False calls the compiled step once a batch instead, for rules that are slow inside a loop, as
             autodiff's convolutions are on a CPU (their kernel gradient falls to a naive path there).
@@ -135,7 +135,7 @@ def fit(
         a `Report` after each segment; the last of an epoch has `ends_epoch`.
 
     Raises:
-        ValueError: sizes that do not fit, labels that are no classes.
+        ValueError: sizes and dtypes that do not fit, a label below 0, a pixel that is NaN or infinite.
         NotFiniteError: the loss is not finite; says at which step.
     """
     count = len(images)
@@ -146,6 +146,7 @@ def fit(
         )
     if not 1 <= batch_size <= count:
         raise ValueError(f"fit: batch_size must be between 1 and the {count} images, got {batch_size}")
+    _refuse_bad_values(images, labels)
     state = replicated(jax.tree.map(jnp.copy, state), mesh)
     examples = replicated((jnp.asarray(images), jnp.asarray(labels)), mesh)
     segment = (_run_segment if in_one_program else _run_step_by_step)(step, batch_size)
@@ -155,6 +156,17 @@ def fit(
         return segment(state, totals, *examples, order_of(epoch), start, stop)
 
     yield from _loop("fit", run, state, totals, epochs, count // batch_size, batch_size, pause_every, mesh)
+
+
+def _refuse_bad_values(images: np.ndarray | jax.Array, labels: np.ndarray | jax.Array) -> None:
+    is_floating = jnp.issubdtype(images.dtype, jnp.floating)
+    if images.dtype != jnp.uint8 and not is_floating:
+        raise ValueError(f"fit: images must be uint8, or floats, usually in [0, 1], got {images.dtype}: convert them")
+    if is_floating and not (finite := np.asarray(jnp.isfinite(images))).all():
+        first = int(np.argmin(finite.reshape(len(images), -1).all(axis=1)))
+        raise ValueError(f"fit: images must be finite, got NaN or infinite pixels, first in images[{first}]")
+    if (least := int(labels.min())) < 0:
+        raise ValueError(f"fit: labels must be classes, counted from 0, got {least}")
 
 
 def fit_stream(
