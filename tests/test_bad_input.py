@@ -22,6 +22,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -35,6 +36,7 @@ from jaxcnn.checkpoints import Checkpoints
 from jaxcnn.cli import _processes
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._settings import DEFAULTS, Settings
+from jaxcnn.cli.train import _quiet_orbax
 from jaxcnn.pictures import MAX_BYTES
 from tests.command import start
 
@@ -604,18 +606,23 @@ def write_run(folder: Path, net: str, status: str) -> None:
         },
     )
     runs.write_metrics(folder, [EPOCH | ({"test_loss": 1.0, "test_accuracy": 0.5} if status == "finished" else {})])
-    runs.write_parameters(folder, zeros(net))
+    runs.write_parameters(folder, drawn(net))
 
 
-def zeros(net: str) -> runs.Params:
-    """Parameters of a network, made faster than they are drawn."""
+def drawn(net: str) -> runs.Params:
+    """Parameters of a network, as NumPy draws them: without compiling."""
+    rng = np.random.default_rng(0)
     shapes = jax.eval_shape(runs.network(net).init, jax.random.key(0))
-    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), shapes)
+
+
+def fresh(net: str) -> train.TrainState:
+    optimizer = train.make_optimizer(settings(net).optimizer, settings(net).learning_rate)
+    return train.init_state(drawn(net), optimizer, jax.random.key(1))
 
 
 def write_checkpoint(folder: Path, net: str, step: int) -> None:
-    optimizer = train.make_optimizer(settings(net).optimizer, settings(net).learning_rate)
-    state = train.init_state(zeros(net), optimizer, jax.random.key(1))._replace(step=jax.numpy.int32(step))
+    state = fresh(net)._replace(step=jax.numpy.int32(step))
     with Checkpoints(folder) as checkpoints:
         note = {"seconds": 0.5, "settings": settings(net).to_config()}
         checkpoints.save(state, train.Totals.zero(), note, score=-1.0)
@@ -732,6 +739,18 @@ def test_a_coordinator_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(_processes, "START_SECONDS", 0)
     with pytest.raises(Failure, match="--coordinator 127.0.0.1:1 cannot be reached .*refused"):
         _processes.Processes("127.0.0.1:1", 2, 1).join()
+
+
+def test_readers_of_a_damaged_checkpoint_that_come_too_late_are_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do, now and then, in test_resume; this is what they say."""
+    heard: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", heard.append)
+    late, other = (SimpleNamespace(exc_value=RuntimeError(text)) for text in ("Event loop is closed", "another"))
+    with _quiet_orbax():
+        sys.unraisablehook(late)
+        sys.unraisablehook(other)
+    sys.unraisablehook(late)
+    assert heard == [other, late]
 
 
 # The library

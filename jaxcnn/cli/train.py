@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -324,16 +325,26 @@ def _locked(folder: Path, place: Place) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_orbax() -> Iterator[None]:
-    """Orbax tells in pages of warnings what is said here in a line."""
+    """Orbax tells in pages of warnings what is said here in a line.
+
+    When one array of a damaged checkpoint cannot be read, the others' readers find that nobody waits for them, and
+    each prints a traceback of that.
+    """
     import logging
 
+    def hook(late: Any) -> None:
+        if not (isinstance(late.exc_value, RuntimeError) and str(late.exc_value) == "Event loop is closed"):
+            hook_before(late)
+
     logger = logging.getLogger("absl")
-    before = logger.level
+    level_before, hook_before = logger.level, sys.unraisablehook
     logger.setLevel(logging.CRITICAL)
+    sys.unraisablehook = hook
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(level_before)
+        sys.unraisablehook = hook_before
 
 
 def _warn_of_other_surroundings(folder: Path, config: dict[str, Any], place: Place) -> None:
