@@ -262,8 +262,8 @@ class Recorder:
         self.metrics[-1]["interrupted"] = True
         self._write_metrics()
 
-    def finish(self, tested: Mapping[str, float], *, params: Params | None = None, **more: Any) -> None:
-        """Add the held-out part's `loss` and `accuracy` to the last line, and `more`: the run is finished.
+    def add_test(self, tested: Mapping[str, float], *, params: Params | None = None, **more: Any) -> None:
+        """Add the held-out part's `loss` and `accuracy` to the last line, and `more`.
 
         `params` are what it ends with, if not those of the last epoch.
         """
@@ -271,7 +271,6 @@ class Recorder:
         self._write_metrics()
         if self._writes and params is not None:
             write_parameters(self.folder, params)
-        self.end_as("finished")
 
     def end_as(self, status: str) -> None:
         """Note how the run ended; of one that failed before it had anything to keep, the folder goes too."""

@@ -104,7 +104,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     step = train.make_train_step(network.apply, rule)
     for now in train.fit(state, step, *dataset.train, epochs=2, batch_size=200):
         recorder.add(now)
-    recorder.finish(train.evaluate(network.apply, now.state.params, *dataset.test)[0])
+    recorder.add_test(train.evaluate(network.apply, now.state.params, *dataset.test)[0])
+    recorder.end_as("finished")
     return folder
 
 

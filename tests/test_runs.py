@@ -35,7 +35,8 @@ def a_run(folder: Path) -> tuple[runs.Recorder, runs.Params]:
     recorder = runs.Recorder(runs.claim(folder), CONFIG)
     recorder.add(report(params, epoch=1, step=1))
     recorder.add(report(params, epoch=1, step=4))
-    recorder.finish({"loss": 0.25, "accuracy": 0.875})
+    recorder.add_test({"loss": 0.25, "accuracy": 0.875})
+    recorder.end_as("finished")
     return recorder, params
 
 

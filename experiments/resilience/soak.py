@@ -30,10 +30,11 @@ from jaxcnn import runs
 
 RESULT = Path(__file__).parent / "results" / "soak.json"
 EVERY = 1000
+EPOCHS = 25
 # [V]'s own algorithm, one image a step, with all that a checkpoint holds: a schedule, validation, Adam's moments
-OPTIONS = ["--batch-size", "1", "--epochs", "60", "--validation", "500", "--checkpoint-every", str(EVERY)]
+OPTIONS = ["--batch-size", "1", "--epochs", str(EPOCHS), "--validation", "500", "--checkpoint-every", str(EVERY)]
 OPTIONS += ["--schedule", "cosine_decay_schedule", "--learning-rate", "0.001"]
-UNTIL_KILLED = 4.0  # seconds, at most, from when the data and the checkpoint are read
+UNTIL_KILLED = 3.0  # seconds, at most, from when the data and the checkpoint are read
 
 
 def soak(
@@ -59,6 +60,11 @@ def soak(
             said, was_killed = _live(
                 arguments, folder, cache, draw.uniform(0, UNTIL_KILLED) if len(lives) < kills else None
             )
+            if said.endswith("nothing is left to do\n"):  # killed after all was written, before it had ended
+                finished += _is_whole(folder / "run", expected)
+                shutil.rmtree(folder / "run")
+                _write(seed, finished, alone, lives)
+                continue
             found = re.findall(r"goes on from the checkpoint at step (\d+)", said)
             if found != ([str(last)] if last else []):
                 raise SystemExit(f"the newest checkpoint was {last}, and not gone on from: {said}")
@@ -67,16 +73,19 @@ def soak(
                 lives.append({"run": finished + 1, "began": last, "newest checkpoint": _newest(folder / "run")})
                 progress.advance(bar)
                 continue
-            if _outcome(folder / "run") != expected:
-                raise SystemExit(f"run {finished + 1} ended otherwise than the one left alone")
-            finished += 1
+            finished += _is_whole(folder / "run", expected)
             shutil.rmtree(folder / "run")
+            _write(seed, finished, alone, lives)
+
+
+def _write(seed: int, finished: int, alone: float, lives: list[dict[str, Any]]) -> None:
+    """The result so far."""
     gains = [life["newest checkpoint"] - life["began"] for life in lives]
     result = {
         "kills": len(lives),
         "runs that came to their end": finished,
         "of them bit-identical": finished,
-        "steps of a run": 60 * 7500,
+        "steps of a run": EPOCHS * 7500,
         "steps between checkpoints": EVERY,
         "lives that left a newer checkpoint": sum(gain > 0 for gain in gains),
         "seconds of the run left alone": round(alone, 1),
@@ -126,6 +135,16 @@ def _check_files(run: Path) -> None:
         runs.read_metrics(run)
     if (run / runs.PARAMETERS).exists():
         runs.read(run)
+
+
+def _is_whole(run: Path, expected: Any) -> bool:
+    """True: it ended as the one left alone, pictures included."""
+    if _outcome(run) != expected:
+        raise SystemExit(f"{run} ended otherwise than the one left alone")
+    missing = {"learning_curve.png", "confusion_matrix.png"} - {path.name for path in run.iterdir()}
+    if missing:
+        raise SystemExit(f"{run} lacks {missing}")
+    return True
 
 
 def _outcome(run: Path) -> tuple[dict[str, bytes], list[dict[str, Any]]]:

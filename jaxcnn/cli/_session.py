@@ -149,10 +149,11 @@ def run(
             state, more = best.state, {"test_epoch": best.step // (examples.number // settings.batch_size)}
         params = _here(state.params)
         tested, logits = training.evaluate(network.apply, params, *examples.test, ops=namespace)
-        recorder.finish(tested, params=params, **more)
+        recorder.add_test(tested, params=params, **more)
         events.add(recorder.metrics[-1])
     if place.leads:
         _draw(recorder, examples, logits.argmax(axis=-1))
+    recorder.end_as("finished")  # last of all: a run that is killed before this line can be gone on with
     return recorder
 
 
