@@ -60,7 +60,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         except Exception as error:  # of each file in it that is damaged
             raise CheckpointError(f"{self.folder} cannot be used for checkpoints: {_one_line(error)}") from error

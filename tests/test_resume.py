@@ -162,7 +162,7 @@ def test_early_stopping_keeps_the_best_epoch(home: Path) -> None:
     losses = [line["validation_loss"] for line in lines]
     best = 1 + int(np.argmin(losses))
     assert len(lines) == best + 2 < 30
-    assert lines[-1]["test_epoch"] == best and re.search(rf"keeps epoch +│ {best} ", out)
+    assert lines[-1]["test_epoch"] == best and re.search(rf"keeps the best epoch's parameters +│ {best} ", out)
 
 
 def test_streaming_in_bfloat16_with_event_files(home: Path) -> None:

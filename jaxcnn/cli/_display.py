@@ -51,7 +51,16 @@ class Display:
 
     def end_epoch(self, line: Metrics) -> None:
         """Print an epoch's line of metrics."""
-        self._progress.console.print(
-            f"epoch {line['epoch']}/{self._epochs}  loss {line['loss']:.4f}  accuracy {line['accuracy']:.2%}  "
-            f"{line['images_per_second']:,.0f} images/s  {line['seconds']:.1f} s"
-        )
+        parts = [
+            f"epoch {line['epoch']}/{self._epochs}",
+            f"loss {line['loss']:.4f}",
+            f"accuracy {line['accuracy']:.2%}",
+            f"{line['images_per_second']:,.0f} images/s",
+            f"{line['seconds']:.1f} s",
+        ]
+        if "validation_loss" in line:
+            parts[3:3] = [
+                f"validation loss {line['validation_loss']:.4f}",
+                f"accuracy {line['validation_accuracy']:.2%}",
+            ]
+        self._progress.console.print("  ".join(parts))

@@ -1,4 +1,4 @@
-"""`jaxcnn export`: a trained network as one file that needs jax alone."""
+"""`jaxcnn export`: a trained network as one file that needs jax and flatbuffers alone."""
 
 from __future__ import annotations
 
@@ -33,5 +33,6 @@ def export(
     stderr = Console(stderr=True)
     with stderr.status("tracing the network for three platforms") if stderr.is_terminal else nullcontext():
         library.write(run, file)
-    print(f"{file} and {library.names_file(file)} written ({file.stat().st_size:,} bytes); to use them:\n")
+    print(f"{file} and {library.names_file(file)} written ({file.stat().st_size:,} bytes).")
+    print("To use them, where jax and flatbuffers are installed:\n")
     print(library.how_to_use(run, file))

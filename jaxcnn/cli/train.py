@@ -377,7 +377,7 @@ def _table(recorder: runs.Recorder, examples: Examples, place: Place) -> Table:
     table.add_row(f"{held_out} loss", f"{last['test_loss']:.4f}")
     table.add_row(f"{held_out} images", f"{len(examples.test.images):,}")
     if "test_epoch" in last:
-        table.add_row("stopped early, keeps epoch", f"{last['test_epoch']}")
+        table.add_row("keeps the best epoch's parameters", f"{last['test_epoch']}")
     table.add_row("training accuracy, last epoch", f"{last['accuracy']:.2%}")
     table.add_row("images/s", f"{last['images_per_second']:,.0f}")
     if place.mesh is not None:
