@@ -40,8 +40,8 @@ def test_it_predicts_without_jaxcnn_as_the_library_does(tmp_path: Path, name: st
     run = a_run(tmp_path, name)
     export.write(run, tmp_path / export.NETWORK)
     rng = np.random.default_rng(0)
-    batches = {str(size): rng.integers(0, 256, (size, 28, 28, 1), np.uint8) for size in (1, 7, 0)}
-    np.savez(tmp_path / "images.npz", **batches)  # type: ignore[arg-type]
+    batches: dict[str, Any] = {str(size): rng.integers(0, 256, (size, 28, 28, 1), np.uint8) for size in (1, 7, 0)}
+    np.savez(tmp_path / "images.npz", **batches)
     done = subprocess.run([sys.executable, "-c", WITHOUT_US], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "found.npz") as found:

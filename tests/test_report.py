@@ -479,7 +479,9 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
             cli.main()
         printed = capsys.readouterr()
         assert not (printed.out and printed.err)
-        return end.value.code or 0, printed.out + printed.err  # type: ignore[return-value]
+        code = end.value.code or 0
+        assert isinstance(code, int)
+        return code, printed.out + printed.err
 
     return call
 

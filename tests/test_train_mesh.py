@@ -82,7 +82,9 @@ def compiled_step(name: str, mesh: Any, precision: str = "float32", batch_size: 
         "label": jax.ShapeDtypeStruct((batch_size,), "int32"),
     }
     jaxpr = str(jax.make_jaxpr(step)(state, batch))
-    return jaxpr, step.lower(state, batch).compile().as_text()  # type: ignore[attr-defined]
+    program = jax.jit(step).lower(state, batch).compile().as_text()
+    assert program is not None
+    return jaxpr, program
 
 
 def count(operation: str, program: str) -> int:
