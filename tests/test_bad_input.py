@@ -35,8 +35,8 @@ from jaxcnn import cli, data, nets, runs, train
 from jaxcnn.checkpoints import Checkpoints
 from jaxcnn.cli import _processes
 from jaxcnn.cli._failure import Failure
+from jaxcnn.cli._folder import quiet_orbax
 from jaxcnn.cli._settings import DEFAULTS, Settings
-from jaxcnn.cli.train import _quiet_orbax
 from jaxcnn.pictures import MAX_BYTES
 from tests.command import start
 
@@ -299,7 +299,9 @@ CASES = {
         Case("train --source .", "takes no source"),
         Case("train --data mnist --source . --download", "give --source '.' or --download, not both"),
         Case("train --processes 2", "--coordinator, --processes and --process-id go together"),
+        Case("train --coordinator localhost:1", "--coordinator, --processes and --process-id go together"),
         Case("train --distributed", "several processes need --out"),
+        Case("train --coordinator localhost:1 --processes 2 --process-id 1", "several processes need --out"),
         Case(
             "train --coordinator localhost --processes 2 --process-id 1 --out new",
             "--coordinator must be HOST:PORT, as localhost:12345, got 'localhost'",
@@ -429,6 +431,11 @@ CASES = {
     ],
     "parameters.npz": [
         Case("predict run digit.png", r"parameters.npz cannot be read \(No such file", remove("run/parameters.npz")),
+        Case(
+            "predict young digit.png",
+            "has not come to its first epoch's end; .* jaxcnn train --resume young goes on",
+            remove("young/parameters.npz"),
+        ),
         Case(
             "predict run digit.png",
             "parameters.npz is damaged: File is not a zip file",
@@ -735,6 +742,13 @@ def test_a_terminal_without_the_letters_shows_others(prepared: Path) -> None:
     assert (process.returncode, err) == (0, "") and out.startswith("digit.png: ")
 
 
+def test_what_an_unfinished_run_says_is_said_to_be_that(prepared: Path) -> None:
+    process = start("predict", "young", "digit.png", cwd=prepared)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and out.startswith("digit.png: ")
+    assert err.startswith("jaxcnn: young is not finished (interrupted): its parameters are those of the last epoch")
+
+
 def test_a_coordinator_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_processes, "START_SECONDS", 0)
     with pytest.raises(Failure, match="--coordinator 127.0.0.1:1 cannot be reached .*refused"):
@@ -746,7 +760,7 @@ def test_readers_of_a_damaged_checkpoint_that_come_too_late_are_not_heard(monkey
     heard: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", heard.append)
     late, other = (SimpleNamespace(exc_value=RuntimeError(text)) for text in ("Event loop is closed", "another"))
-    with _quiet_orbax():
+    with quiet_orbax():
         sys.unraisablehook(late)
         sys.unraisablehook(other)
     sys.unraisablehook(late)

@@ -5,58 +5,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
 from jaxcnn.cli._display import Display
+from jaxcnn.cli._examples import Examples, keys_of, steps_of
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._interrupt import Interrupt
+from jaxcnn.cli._place import Place, of_lead, warn
 from jaxcnn.cli._settings import Settings
 
 if TYPE_CHECKING:
-    import jax
-    import numpy as np
-    from jax.sharding import Mesh
-
     from jaxcnn import runs
     from jaxcnn.checkpoints import Checkpoint, Checkpoints
-    from jaxcnn.data import Source, Split
+    from jaxcnn.data import Split
     from jaxcnn.train import Report, Step, TrainState
 
 
-MAX_STEPS = 2**31 - 1  # of the state's int32
 MAX_UNSAVED = 2  # epochs in metrics.jsonl while the first checkpoint is being written
-
-
-class Examples(NamedTuple):
-    """What is trained on: `chosen` of `source`, which is the split `in_memory` unless it is streamed."""
-
-    source: Source
-    in_memory: Split | None
-    chosen: np.ndarray | None
-    validation: Split | None
-    test: Split
-    classes: tuple[str, ...]
-
-    @property
-    def number(self) -> int:
-        """How many images an epoch goes through."""
-        return len(self.source) if self.chosen is None else len(self.chosen)
-
-
-class Place(NamedTuple):
-    """Where the training runs; of several processes one leads: it writes and speaks."""
-
-    mesh: Mesh | None
-    process: int
-    processes: int
-
-    @property
-    def leads(self) -> bool:
-        """Whether this is the process that writes and speaks."""
-        return self.process == 0
 
 
 class Keeping(NamedTuple):
@@ -65,41 +32,6 @@ class Keeping(NamedTuple):
     every: int | None
     newest: int
     tensorboard: bool
-
-
-def examples_of(settings: Settings, source: Path | None, download: bool, processes: int) -> Examples:
-    """The data set, with the validation images set aside: the first of an order drawn from the seed."""
-    import numpy as np
-
-    from jaxcnn import data
-    from jaxcnn.train import epoch_order
-
-    if settings.stream or processes > 1:
-        in_memory = None
-        train, test, classes = data.stream(settings.data, source=source, download=download)
-    else:
-        in_memory, test, classes = data.load(settings.data, source=source, download=download)
-        train = data.ArraySource(in_memory)
-    if not settings.validation:
-        return Examples(train, in_memory, None, None, test, classes)
-    if settings.validation >= len(train):
-        raise Failure(f"--validation must be fewer than the {len(train)} images, got {settings.validation}")
-    numbers = np.asarray(
-        epoch_order(_keys(settings)[1], 0, len(train))
-    )  # epochs are 1, 2, ...: this order is no epoch's
-    aside, chosen = np.sort(numbers[: settings.validation]), np.sort(numbers[settings.validation :])
-    return Examples(train, in_memory, chosen, train.read(aside), test, classes)
-
-
-def check_steps(settings: Settings, examples: Examples) -> None:
-    """Raise Failure unless the training has a step, as many as can be counted, and more than it warms up for."""
-    if settings.batch_size > examples.number:
-        raise Failure(f"--batch-size must be at most the {examples.number} images, got {settings.batch_size}")
-    steps = _steps(settings, examples)
-    if steps > MAX_STEPS:
-        raise Failure(f"--epochs {settings.epochs} are {steps:,} steps, more than the {MAX_STEPS:,} that are counted")
-    if settings.warmup_steps >= steps:
-        raise Failure(f"--warmup-steps must be fewer than the {steps} steps, got {settings.warmup_steps}")
 
 
 def run(
@@ -128,14 +60,14 @@ def run(
     namespace = jaxcnn.reference if settings.ops == "reference" else jaxcnn.ops
     network = runs.network(settings.net)
     optimizer = training.make_optimizer(settings.optimizer, _rates(settings, examples), clip=settings.clip)
-    init_key, order_key = _keys(settings)
+    init_key, order_key = keys_of(settings)
     fresh = training.init_state(network.init(init_key), optimizer, order_key)
     step = training.make_train_step(
         network.apply, optimizer, ops=namespace, precision=settings.precision, mesh=place.mesh
     )
     found, complaints = checkpoints.newest(fresh)
     for complaint in complaints:
-        _warn(place, complaint)
+        warn(complaint, place)
     recorder: runs.Recorder = recorder_of(**_before(found, settings, examples, checkpoints))
     if place.leads and found:
         console.print(f"goes on from the checkpoint at step {found.step}")
@@ -177,7 +109,7 @@ def _follow(
 
     state = None
     try:
-        with Interrupt() as interrupt, Display(_of_lead(console, place), settings.epochs) as display:
+        with Interrupt() as interrupt, Display(of_lead(console, place), settings.epochs) as display:
             for report in reports:
                 state = report.state
                 recorder.add(report, validate(state.params) if report.ends_epoch else None)
@@ -221,14 +153,6 @@ def _validate(apply: Any, namespace: Any, split: Split | None, params: Any) -> d
     return evaluate(apply, _here(params), *split, ops=namespace)[0] if split else None
 
 
-def _keys(settings: Settings) -> tuple[jax.Array, jax.Array]:
-    """What the parameters, and what the orders of the epochs, are drawn from."""
-    import jax
-
-    init_key, order_key = jax.random.split(jax.random.key(settings.seed))
-    return init_key, order_key
-
-
 def _rates(settings: Settings, examples: Examples) -> Any:
     from jaxcnn.train import learning_rates
 
@@ -237,13 +161,9 @@ def _rates(settings: Settings, examples: Examples) -> Any:
     return learning_rates(
         settings.schedule,
         settings.learning_rate,
-        steps=_steps(settings, examples),
+        steps=steps_of(settings, examples),
         warmup_steps=settings.warmup_steps,
     )
-
-
-def _steps(settings: Settings, examples: Examples) -> int:
-    return settings.epochs * (examples.number // settings.batch_size)
 
 
 def _before(
@@ -370,16 +290,6 @@ def _any_process(asked: bool, place: Place) -> bool:
     from jax.experimental import multihost_utils
 
     return bool(np.any(multihost_utils.process_allgather(np.array(asked))))
-
-
-def _of_lead(console: Console, place: Place) -> Console:
-    """The console, for the process that speaks; one that is silent for the others."""
-    return console if place.leads else Console(quiet=True)
-
-
-def _warn(place: Place, message: str) -> None:
-    if place.leads:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"jaxcnn: {message}", markup=False)
 
 
 def _draw(recorder: runs.Recorder, examples: Examples, predictions: Any) -> None:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from jaxcnn.cli._devices import devices
+from jaxcnn.cli._folder import warn_of_unfinished
 
 
 def export(
@@ -29,6 +30,7 @@ def export(
     from jaxcnn import runs
 
     run = runs.read(folder)
+    warn_of_unfinished(run)
     file = folder / library.NETWORK if out is None else out
     stderr = Console(stderr=True)
     with stderr.status("tracing the network for three platforms") if stderr.is_terminal else nullcontext():

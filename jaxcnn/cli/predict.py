@@ -15,6 +15,7 @@ from rich.table import Table
 
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
+from jaxcnn.cli._folder import warn_of_unfinished
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +57,7 @@ def predict(
 
     devices()
     run = runs.read(folder)
+    warn_of_unfinished(run)
     if run.network.image_shape != (SIDE, SIDE, 1):
         raise Failure(f"{folder} takes images of {run.network.image_shape}; pictures are made {SIDE}x{SIDE}, grey")
     classes, data = run.config["data"]["classes"], run.config["data"]["name"]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jaxcnn.cli._examples import Examples, check_steps, examples_of
 from jaxcnn.cli._failure import Failure
+from jaxcnn.cli._folder import folder_of, locked, quiet_orbax, refuse_odd_name, warn_of_other_surroundings
+from jaxcnn.cli._place import Place, place_of
 from jaxcnn.cli._processes import Processes, stand_by
-from jaxcnn.cli._session import Examples, Keeping, Place, check_steps, examples_of, run
+from jaxcnn.cli._session import Keeping, run
 from jaxcnn.cli._settings import DEFAULTS, MAX_SEED, Settings, differences, parse_clip, settle
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _settings_of(folder: Path, asked: dict[str, Any]) -> Settings | None:
         raise Failure(
             f"{folder} was begun otherwise ({'; '.join(differing)}): leave the option out, or begin a new run"
         )
-    return None if config.get("status") == "finished" else settings
+    return None if runs.is_finished(config) else settings
 
 
 def _train(
@@ -188,8 +188,8 @@ def _train(
     from jaxcnn import runs
     from jaxcnn.checkpoints import CheckpointError, Checkpoints
 
-    place = _place(settings, devices)
-    _refuse_odd_name(out or resume or Path())
+    place = place_of(settings, devices)
+    refuse_odd_name(out or resume or Path())
     try:
         if out is not None and place.leads:
             runs.refuse_taken(out)
@@ -199,16 +199,16 @@ def _train(
     check_steps(settings, examples)
     config = _config(settings, examples, place)
     console = Console(highlight=False, soft_wrap=True, quiet=not place.leads)
-    folder = _folder(settings, out, resume, place)
+    folder = folder_of(settings, out, resume, place)
 
     def recorder_of(**before: Any) -> runs.Recorder:
         console.print(_headline(settings, examples, place))  # only now is it known to go on
         return runs.Recorder(folder, config, writes=place.leads, **before)
 
     try:
-        with _locked(folder, place), _quiet_orbax():
+        with locked(folder, place), quiet_orbax():
             if resume is not None:
-                _warn_of_other_surroundings(folder, config, place)
+                warn_of_other_surroundings(folder, config, place)
             elif place.leads:
                 runs.write_config(folder, config)  # before all else: from here on --resume can go on
             with Checkpoints(folder, keep=keeping.newest) as checkpoints:
@@ -216,41 +216,6 @@ def _train(
     except CheckpointError as error:
         raise Failure(str(error)) from error
     console.print(_table(recorder, examples, place))
-
-
-def _refuse_odd_name(folder: Path) -> None:
-    """Raise Failure unless the folder's whole path is UTF-8: what writes checkpoints knows no other."""
-    try:
-        str(folder.absolute()).encode()
-    except UnicodeEncodeError as error:
-        raise Failure(f"{folder.absolute()} is not in UTF-8, as checkpoints must be: give another folder") from error
-
-
-def _place(settings: Settings, devices: int | None) -> Place:
-    """The devices to use.
-
-    Raises:
-        Failure: there are fewer, or they cannot share a batch equally.
-    """
-    import jax
-
-    from jaxcnn.cli import _devices
-    from jaxcnn.train import mesh_of
-
-    found = _devices.devices()
-    processes = jax.process_count()
-    wanted = devices or (len(found) if processes > 1 else 1)
-    if wanted > len(found):
-        hint = f"; JAX_NUM_CPU_DEVICES={wanted} makes a CPU so many" if found[0].platform == "cpu" else ""
-        raise Failure(f"--devices {wanted}, but jax finds {len(found)}{hint}")
-    if processes > 1 and wanted != len(found):
-        raise Failure(f"several processes use all their {len(found)} devices, got --devices {wanted}")
-    if settings.batch_size % wanted:
-        raise Failure(
-            f"{wanted} devices cannot share a batch of {settings.batch_size} equally: give another --batch-size"
-        )
-    mesh = mesh_of(found[:wanted]) if wanted > 1 else None
-    return Place(mesh, jax.process_index(), processes)
 
 
 def _config(settings: Settings, examples: Examples, place: Place) -> dict[str, Any]:
@@ -271,16 +236,6 @@ def _config(settings: Settings, examples: Examples, place: Place) -> dict[str, A
     }
 
 
-def _folder(settings: Settings, out: Path | None, resume: Path | None, place: Place) -> Path:
-    from jaxcnn import runs
-
-    if resume is not None:
-        return resume
-    if out is None:
-        return runs.claim_next(f"{settings.net}-{settings.data}")
-    return runs.claim(out) if place.leads else out
-
-
 def _headline(settings: Settings, examples: Examples, place: Place) -> str:
     parts = [
         f"{settings.net} on {examples.number:,} images of {settings.data}: {settings.optimizer}",
@@ -293,73 +248,6 @@ def _headline(settings: Settings, examples: Examples, place: Place) -> str:
     if place.mesh is not None:
         parts.append(f"{place.mesh.size} devices" + (f" of {place.processes} processes" if place.processes > 1 else ""))
     return ", ".join(parts)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, place: Place) -> Iterator[None]:
-    """Nobody else trains in this folder meanwhile; the lock goes with the process, however it ends.
-
-    Raises:
-        Failure: somebody does.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows has none
-        yield
-        return
-    import os
-
-    if not place.leads:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Failure(f"{folder} is being trained in by another process: wait for its end, or stop it") from None
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _quiet_orbax() -> Iterator[None]:
-    """Orbax tells in pages of warnings what is said here in a line.
-
-    When one array of a damaged checkpoint cannot be read, the others' readers find that nobody waits for them, and
-    each prints a traceback of that.
-    """
-    import logging
-
-    def hook(late: Any) -> None:
-        if not (isinstance(late.exc_value, RuntimeError) and str(late.exc_value) == "Event loop is closed"):
-            hook_before(late)
-
-    logger = logging.getLogger("absl")
-    level_before, hook_before = logger.level, sys.unraisablehook
-    logger.setLevel(logging.CRITICAL)
-    sys.unraisablehook = hook
-    try:
-        yield
-    finally:
-        logger.setLevel(level_before)
-        sys.unraisablehook = hook_before
-
-
-def _warn_of_other_surroundings(folder: Path, config: dict[str, Any], place: Place) -> None:
-    """Say what differs from where the run was begun, since the bits may then differ too."""
-    from jaxcnn import runs
-
-    before = runs.read_config(folder)
-    differing = [
-        f"{name} {before.get(name)} then, {config[name]} now"
-        for name in runs.surroundings(place.mesh)
-        if before.get(name) != config[name]
-    ]
-    if differing and place.leads:
-        message = f"jaxcnn: the place differs, so that results may differ in their last bits: {'; '.join(differing)}"
-        Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
 
 
 def _with_options_named(message: str) -> str:

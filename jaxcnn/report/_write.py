@@ -16,7 +16,7 @@ def refuse_others(path: Path) -> None:
     Example:
         >>> refuse_others(Path("report.txt"))
         Traceback (most recent call last):
-        jaxcnn.runs.RunError: a report is a .html file, got report.txt
+        jaxcnn.runs._files.RunError: a report is a .html file, got report.txt
     """
     if path.suffix.lower() != ".html":
         raise runs.RunError(f"a report is a .html file, got {path}")

@@ -1,0 +1,81 @@
+"""What is trained on, and for how many steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from jaxcnn.cli._failure import Failure
+from jaxcnn.cli._settings import Settings
+
+if TYPE_CHECKING:
+    import jax
+    import numpy as np
+
+    from jaxcnn.data import Source, Split
+
+
+MAX_STEPS = 2**31 - 1  # of the state's int32
+
+
+class Examples(NamedTuple):
+    """What is trained on: `chosen` of `source`, which is the split `in_memory` unless it is streamed."""
+
+    source: Source
+    in_memory: Split | None
+    chosen: np.ndarray | None
+    validation: Split | None
+    test: Split
+    classes: tuple[str, ...]
+
+    @property
+    def number(self) -> int:
+        """How many images an epoch goes through."""
+        return len(self.source) if self.chosen is None else len(self.chosen)
+
+
+def examples_of(settings: Settings, source: Path | None, download: bool, processes: int) -> Examples:
+    """The data set, with the validation images set aside: the first of an order drawn from the seed."""
+    import numpy as np
+
+    from jaxcnn import data
+    from jaxcnn.train import epoch_order
+
+    if settings.stream or processes > 1:
+        in_memory = None
+        train, test, classes = data.stream(settings.data, source=source, download=download)
+    else:
+        in_memory, test, classes = data.load(settings.data, source=source, download=download)
+        train = data.ArraySource(in_memory)
+    if not settings.validation:
+        return Examples(train, in_memory, None, None, test, classes)
+    if settings.validation >= len(train):
+        raise Failure(f"--validation must be fewer than the {len(train)} images, got {settings.validation}")
+    # epochs are 1, 2, ...: that of 0 is no epoch's order
+    numbers = np.asarray(epoch_order(keys_of(settings)[1], 0, len(train)))
+    aside, chosen = np.sort(numbers[: settings.validation]), np.sort(numbers[settings.validation :])
+    return Examples(train, in_memory, chosen, train.read(aside), test, classes)
+
+
+def check_steps(settings: Settings, examples: Examples) -> None:
+    """Raise Failure unless the training has a step, as many as can be counted, and more than it warms up for."""
+    if settings.batch_size > examples.number:
+        raise Failure(f"--batch-size must be at most the {examples.number} images, got {settings.batch_size}")
+    steps = steps_of(settings, examples)
+    if steps > MAX_STEPS:
+        raise Failure(f"--epochs {settings.epochs} are {steps:,} steps, more than the {MAX_STEPS:,} that are counted")
+    if settings.warmup_steps >= steps:
+        raise Failure(f"--warmup-steps must be fewer than the {steps} steps, got {settings.warmup_steps}")
+
+
+def steps_of(settings: Settings, examples: Examples) -> int:
+    """How many steps the training has."""
+    return settings.epochs * (examples.number // settings.batch_size)
+
+
+def keys_of(settings: Settings) -> tuple[jax.Array, jax.Array]:
+    """What the parameters, and what the orders of the epochs, are drawn from."""
+    import jax
+
+    init_key, order_key = jax.random.split(jax.random.key(settings.seed))
+    return init_key, order_key

@@ -1,0 +1,111 @@
+"""A run's folder as `jaxcnn train` finds, takes and guards it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxcnn.cli._failure import Failure
+from jaxcnn.cli._place import Place, warn
+from jaxcnn.cli._settings import Settings
+
+if TYPE_CHECKING:
+    from jaxcnn.runs import Run
+
+
+def refuse_odd_name(folder: Path) -> None:
+    """Raise Failure unless the folder's whole path is UTF-8: what writes checkpoints knows no other."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise Failure(f"{folder.absolute()} is not in UTF-8, as checkpoints must be: give another folder") from error
+
+
+def folder_of(settings: Settings, out: Path | None, resume: Path | None, place: Place) -> Path:
+    from jaxcnn import runs
+
+    if resume is not None:
+        return resume
+    if out is None:
+        return runs.claim_next(f"{settings.net}-{settings.data}")
+    return runs.claim(out) if place.leads else out
+
+
+@contextlib.contextmanager
+def locked(folder: Path, place: Place) -> Iterator[None]:
+    """Nobody else trains in this folder meanwhile; the lock goes with the process, however it ends.
+
+    Raises:
+        Failure: somebody does.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has none
+        yield
+        return
+    import os
+
+    if not place.leads:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failure(f"{folder} is being trained in by another process: wait for its end, or stop it") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def quiet_orbax() -> Iterator[None]:
+    """Orbax tells in pages of warnings what is said here in a line.
+
+    When one array of a damaged checkpoint cannot be read, the others' readers find that nobody waits for them, and
+    each prints a traceback of that.
+    """
+    import logging
+
+    def hook(late: Any) -> None:
+        if not (isinstance(late.exc_value, RuntimeError) and str(late.exc_value) == "Event loop is closed"):
+            hook_before(late)
+
+    logger = logging.getLogger("absl")
+    level_before, hook_before = logger.level, sys.unraisablehook
+    logger.setLevel(logging.CRITICAL)
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        logger.setLevel(level_before)
+        sys.unraisablehook = hook_before
+
+
+def warn_of_other_surroundings(folder: Path, config: dict[str, Any], place: Place) -> None:
+    """Say what differs from where the run was begun, since the bits may then differ too."""
+    from jaxcnn import runs
+
+    before = runs.read_config(folder)
+    differing = [
+        f"{name} {before.get(name)} then, {config[name]} now"
+        for name in runs.surroundings(place.mesh)
+        if before.get(name) != config[name]
+    ]
+    if differing:
+        warn(f"the place differs, so that results may differ in their last bits: {'; '.join(differing)}", place)
+
+
+def warn_of_unfinished(run: Run) -> None:
+    """Say so where training has not come to its end, of which some epoch's parameters are used."""
+    from jaxcnn import runs
+
+    if not runs.is_finished(run.config):
+        status = run.config.get("status")
+        warn(
+            f"{run.folder} is not finished ({status}): its parameters are those of the last epoch that it came through"
+        )

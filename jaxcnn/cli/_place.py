@@ -1,0 +1,64 @@
+"""Where a training runs: on which devices, and as which of how many processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.console import Console
+
+from jaxcnn.cli._failure import Failure
+from jaxcnn.cli._settings import Settings
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+
+class Place(NamedTuple):
+    """Where the training runs; of several processes one leads: it writes and speaks."""
+
+    mesh: Mesh | None
+    process: int
+    processes: int
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.process == 0
+
+
+def place_of(settings: Settings, devices: int | None) -> Place:
+    """The devices to use.
+
+    Raises:
+        Failure: there are fewer, or they cannot share a batch equally.
+    """
+    import jax
+
+    from jaxcnn.cli import _devices
+    from jaxcnn.train import mesh_of
+
+    found = _devices.devices()
+    processes = jax.process_count()
+    wanted = devices or (len(found) if processes > 1 else 1)
+    if wanted > len(found):
+        hint = f"; JAX_NUM_CPU_DEVICES={wanted} makes a CPU so many" if found[0].platform == "cpu" else ""
+        raise Failure(f"--devices {wanted}, but jax finds {len(found)}{hint}")
+    if processes > 1 and wanted != len(found):
+        raise Failure(f"several processes use all their {len(found)} devices, got --devices {wanted}")
+    if settings.batch_size % wanted:
+        raise Failure(
+            f"{wanted} devices cannot share a batch of {settings.batch_size} equally: give another --batch-size"
+        )
+    mesh = mesh_of(found[:wanted]) if wanted > 1 else None
+    return Place(mesh, jax.process_index(), processes)
+
+
+def of_lead(console: Console, place: Place) -> Console:
+    """The console, for the process that speaks; one that is silent for the others."""
+    return console if place.leads else Console(quiet=True)
+
+
+def warn(message: str, place: Place | None = None) -> None:
+    """A line to standard error; of several processes the one that speaks says it."""
+    if place is None or place.leads:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"jaxcnn: {message}", markup=False)

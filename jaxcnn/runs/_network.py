@@ -1,0 +1,95 @@
+"""Networks by name, with their options as JSON has them."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxcnn import nets
+from jaxcnn.nets import gap_cnn
+
+NETS = {"single_filter": nets.single_filter, "gap_cnn": nets.gap_cnn, "lenet": nets.lenet}
+
+Params = dict[str, Any]
+
+
+class Network(NamedTuple):
+    """A network whose options are fixed: `init(key) -> params`, `apply(params, x, *, ops, intermediates) -> logits`.
+
+    `options` are `init`'s, as JSON has them.
+    """
+
+    name: str
+    options: dict[str, Any]
+    init: Callable[[jax.Array], Params]
+    apply: Callable[..., Any]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The images (H, W, C) that it takes; 28x28 where it takes any size.
+
+        Example:
+            >>> network("lenet", {"image_shape": (32, 32, 3)}).image_shape, network("gap_cnn").image_shape
+            ((32, 32, 3), (28, 28, 1))
+        """
+        height, width, channels = self.options.get("image_shape", (28, 28, self.options.get("channels", 1)))
+        return height, width, channels
+
+
+def network(name: str, options: Mapping[str, Any] | None = None) -> Network:
+    """The network `name`, with the options that its `init` takes; those not given are written out as they default.
+
+    Raises:
+        ValueError: an unknown name or option.
+
+    Example:
+        >>> network("lenet", {"hidden": 64}).options
+        {'image_shape': [28, 28, 1], 'filters': [32, 64], 'kernel': 3, 'hidden': 64, 'classes': 10}
+    """
+    if name not in NETS:
+        raise ValueError(unknown("net", name, NETS))
+    net = NETS[name]
+    chosen = _keyword_options(net.init)
+    for option, value in (options or {}).items():
+        if option not in chosen:
+            raise ValueError(unknown(f"option of {name}", option, chosen))
+        chosen[option] = _from_json(value)
+    for_apply = {option: value for option, value in chosen.items() if option in _keyword_options(net.apply)}
+    return Network(name, _to_json(chosen), partial(net.init, **chosen), partial(net.apply, **for_apply))
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """One line that refuses a name, with the nearest known one.
+
+    Example:
+        >>> unknown("net", "le-net", ["single_filter", "lenet"])
+        "unknown net 'le-net', expected one of single_filter, lenet: did you mean 'lenet'?"
+    """
+    known = list(known)
+    nearest = difflib.get_close_matches(str(name).lower().replace("-", "_"), known, n=1)
+    hint = f": did you mean {nearest[0]!r}?" if nearest else ""
+    return f"unknown {kind} {name!r}, expected one of {', '.join(known)}{hint}"
+
+
+def _keyword_options(function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    return {option.name: option.default for option in parameters if option.kind is option.KEYWORD_ONLY}
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, gap_cnn.Block):
+        return _to_json(value._asdict())
+    if isinstance(value, dict):
+        return {key: _to_json(part) for key, part in value.items()}
+    return [_to_json(part) for part in value] if isinstance(value, tuple) else value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return gap_cnn.Block(**{key: _from_json(part) for key, part in value.items()})
+    return tuple(_from_json(part) for part in value) if isinstance(value, list) else value

@@ -1,0 +1,201 @@
+"""Making a run's folder, and keeping it up to date while training goes on."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+import jaxcnn
+from jaxcnn.runs._files import (
+    CHECKPOINTS,
+    CONFIG,
+    FORMAT,
+    Config,
+    Metrics,
+    RunError,
+    write_config,
+    write_metrics,
+    write_parameters,
+)
+from jaxcnn.runs._network import Params
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from jaxcnn.train import Report  # optax loads on use
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raise `RunError` unless a run can be written to `folder`: it is not there yet, or an empty folder."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file, not a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty, and nothing is overwritten: give another folder, or empty it")
+
+
+def claim(folder: Path) -> Path:
+    """Make `folder`, with its parents, for a run.
+
+    Raises:
+        RunError: it holds something, or cannot be made.
+    """
+    refuse_taken(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be made: {error.strerror}") from error
+    return folder
+
+
+def claim_next(stem: str, root: Path = Path("runs")) -> Path:
+    """Make `<root>/<stem>-<n>` for a run, n the least number from 1 that is free."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(1):
+            folder = root / f"{stem}-{number}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            break
+    except OSError as error:
+        raise RunError(f"no folder can be made in {root}: {error.strerror}") from error
+    return folder
+
+
+def surroundings(mesh: Mesh | None = None) -> Config:
+    """The part of config.json that tells where a run was made: results agree to the bit only where all of it does.
+
+    `mesh` is of the devices that a run uses; without one it uses the first.
+
+    Example:
+        >>> sorted(surroundings())
+        ['cores', 'devices', 'processes', 'versions']
+    """
+    versions = {package: metadata.version(package) for package in ("jax", "jaxlib", "numpy", "optax")}
+    devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "versions": {"jaxcnn": jaxcnn.__version__, **versions, "python": platform.python_version()},
+        "devices": [{"platform": device.platform, "kind": device.device_kind} for device in devices],
+        "processes": jax.process_count(),
+        "cores": cores,
+    }
+
+
+class Recorder:
+    """Keeps a run's folder up to date while `jaxcnn.train.fit` goes on.
+
+    `config` is the run's config.json, `metrics` the lines of its metrics.jsonl so far.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        *,
+        metrics: Iterable[Metrics] = (),
+        step: int = 0,
+        seconds: float = 0.0,
+        writes: bool = True,
+    ) -> None:
+        """Start the record of a run in `folder`, which is to be `config`, format and status aside.
+
+        Args:
+            folder: empty, or of a run that goes on.
+            config: as config.json.
+            metrics, step, seconds: of a run that goes on: its lines so far, the steps behind it, and the time that the
+                epoch which it is in the midst of has taken.
+            writes: False for all processes of a training but one.
+        """
+        self.folder = folder
+        self.config = {"format": FORMAT, **config, "status": "running"}
+        self.metrics = [*metrics]
+        self._writes = writes
+        self._epoch_began = time.perf_counter() - seconds
+        self._segments: list[tuple[int, float]] = []  # images and seconds of each in this epoch
+        self._step = step
+        self._write_config()
+
+    @property
+    def seconds(self) -> float:
+        """The time that this epoch has taken so far."""
+        return time.perf_counter() - self._epoch_began
+
+    def add(self, report: Report, validated: Mapping[str, float] | None = None) -> None:
+        """Take note of a segment; at the end of an epoch write its metrics and the parameters.
+
+        `validated` is the `loss` and `accuracy` on the validation images at the end of an epoch, if any are set aside.
+        """
+        images = (report.step - self._step) * self.config["batch_size"]
+        self._segments.append((images, images / report.images_per_second))
+        self._step = report.step
+        if report.ends_epoch:
+            self._write(report, validated or {})
+            self._epoch_began, self._segments = time.perf_counter(), []
+
+    def stop_at(self, report: Report) -> None:
+        """Write what there is in the midst of an epoch, marked as interrupted."""
+        if not report.ends_epoch:
+            self._write(report, {})
+        self.metrics[-1]["interrupted"] = True
+        self._write_metrics()
+
+    def add_test(self, tested: Mapping[str, float], *, params: Params | None = None, **more: Any) -> None:
+        """Add the held-out part's `loss` and `accuracy` to the last line, and `more`.
+
+        `params` are what it ends with, if not those of the last epoch.
+        """
+        self.metrics[-1] |= {f"test_{name}": value for name, value in tested.items()} | more
+        self._write_metrics()
+        if self._writes and params is not None:
+            write_parameters(self.folder, params)
+
+    def end_as(self, status: str) -> None:
+        """Note how the run ended; of one that failed before it had anything to keep, the folder goes too."""
+        if status == "failed" and not self.metrics and self._writes:
+            (self.folder / CONFIG).unlink()
+            shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)  # empty but for what was cut short
+            self.folder.rmdir()
+            return
+        self.config["status"] = status
+        self._write_config()
+
+    def kept(self) -> str:
+        """The names of the files in the folder, for a person."""
+        return ", ".join(sorted(path.name for path in self.folder.iterdir())) if self.folder.is_dir() else ""
+
+    def _write(self, report: Report, validated: Mapping[str, float]) -> None:
+        steady = self._segments[1:] if not self.metrics and len(self._segments) > 1 else self._segments
+        images, seconds = (sum(part) for part in zip(*steady, strict=True))
+        self.metrics.append(
+            {
+                "epoch": report.epoch,
+                "step": report.step,
+                "loss": report.loss,
+                "accuracy": report.accuracy,
+                **{f"validation_{name}": value for name, value in validated.items()},
+                "images_per_second": images / seconds,
+                "seconds": self.seconds,
+            }
+        )
+        self._write_metrics()
+        if self._writes:
+            write_parameters(self.folder, report.state.params)
+
+    def _write_config(self) -> None:
+        if self._writes:
+            write_config(self.folder, self.config)
+
+    def _write_metrics(self) -> None:
+        if self._writes:
+            write_metrics(self.folder, self.metrics)
