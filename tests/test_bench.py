@@ -37,7 +37,7 @@ def square_of(name: str, **ways: Any) -> Case:
 
 def test_every_way_is_timed_on_the_same_inputs() -> None:
     case = square_of("square", ours=lambda x: x * x, autodiff=lambda x: x**2)
-    (row,) = run([case], seconds=0)
+    (row,) = run([case], seconds=0, again=False)
     assert (row["name"], row["group"], row["rounds"], row["flops"]) == ("square", "squares", 5, 8)
     assert set(row["ways"]) == {"ours", "autodiff"}
     assert all(0 < times["min_ms"] <= times["median_ms"] for times in row["ways"].values())
@@ -55,6 +55,15 @@ def test_what_is_hopeless_is_timed_twice() -> None:
     (row,) = run([case], seconds=0)
     assert row["rounds"] == 5 and row["ways"]["autodiff"]["min_ms"] >= 20
     assert len(calls) == 1 + 2  # it was verified first
+
+
+def test_where_ours_is_slower_more_rounds_are_made() -> None:
+    def squared(x: Any) -> Any:
+        time.sleep(0.005)
+        return x * x
+
+    case = square_of("square", ours=lambda x: jax.pure_callback(squared, x, x), autodiff=lambda x: x**2)
+    assert [row["rounds"] for again in (False, True) for row in run([case], seconds=0, again=again)] == [5, 40]
 
 
 @pytest.mark.parametrize("wrong", [lambda x: 1.01 * x * x, lambda x: x[:4], lambda x: x * jnp.nan])

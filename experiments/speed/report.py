@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from experiments.report import insert, table
+from jaxcnn.bench import milliseconds
 from jaxcnn.bench._ops import geometries
 from jaxcnn.ops._conv import _choose
 
@@ -23,6 +24,7 @@ def report() -> None:
     found = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
     page = HERE / "README.md"
     insert(page, "steps", f"{steps(found['steps'])}\n\n{machine(found['steps'])}")
+    insert(page, "steps on jax 0.12", f"{steps(found['steps_jax_0.12'])}\n\n{machine(found['steps_jax_0.12'])}")
     insert(page, "memory", f"{memory(found['memory'])}\n\n{machine(found['memory'])}")
     insert(page, "ops", f"{by_group(found['ops'])}\n\n{machine(found['ops'])}")
     insert(page, "training", in_training(found["ops"]))
@@ -54,9 +56,9 @@ def steps(result: dict[str, Any]) -> str:
     rows = [
         (
             row["name"],
-            f"{row['ways']['ours']['min_ms']:.3g} / {row['ways']['ours']['median_ms']:.3g}",
+            f"{milliseconds(row['ways']['ours']['min_ms'])} / {milliseconds(row['ways']['ours']['median_ms'])}",
             *(
-                f"{row['ways'][way]['min_ms']:.3g}, **{ratio(row, way):.2f}**" if way in row["ways"] else ""
+                f"{milliseconds(row['ways'][way]['min_ms'])}, **{ratio(row, way):.2f}**" if way in row["ways"] else ""
                 for way in ways[1:]
             ),
         )
@@ -95,7 +97,7 @@ def in_training(result: dict[str, Any]) -> str:
     rows = [
         (
             row["name"],
-            f"{row['ways']['ours']['min_ms']:.3g}",
+            milliseconds(row["ways"]["ours"]["min_ms"]),
             f"{row['flops'] / row['ways']['ours']['min_ms'] / 1e6:.0f}" if row["flops"] else "",
             f"{ratio(row):.2f}",
             f"{ratio(row, 'rewrite'):.2f}" if "rewrite" in row["ways"] else "",
@@ -109,7 +111,12 @@ def in_training(result: dict[str, Any]) -> str:
 def losers(result: dict[str, Any]) -> str:
     """Every case where autodiff takes less than 0.9 of our time."""
     rows = [
-        (row["name"], f"{row['ways']['ours']['min_ms']:.3g}", f"{ratio(row):.2f}", f"{ratio(row, of='median_ms'):.2f}")
+        (
+            row["name"],
+            milliseconds(row["ways"]["ours"]["min_ms"]),
+            f"{ratio(row):.2f}",
+            f"{ratio(row, of='median_ms'):.2f}",
+        )
         for row in result["rows"]
         if ratio(row) < 0.9
     ]

@@ -69,7 +69,7 @@ def bench(
     make = bench.ops_cases(quick=quick, tune=tune) if what == "ops" else bench.steps_cases(quick=quick)
     cases = _holding(only, what, make)
     rate = round(bench.product_rate(), 1)
-    timed = bench.run(cases, seconds=seconds, seed=seed)
+    timed = bench.run(cases, seconds=seconds, seed=seed, again=not tune)
     return _print(_table(_gathered(timed, len(cases), _made_by(device, seed), out, product_gflops=rate), rate))
 
 
@@ -170,6 +170,8 @@ def _compilers() -> dict[str, str]:
 
 
 def _table(rows: list[dict[str, Any]], rate: float) -> Table:
+    from jaxcnn.bench import milliseconds
+
     ways = list(dict.fromkeys(way for row in rows for way in row["ways"]))
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("case", no_wrap=True)
@@ -179,12 +181,12 @@ def _table(rows: list[dict[str, Any]], rate: float) -> Table:
         table.add_column(f"{way}\n/ ours", justify="right", no_wrap=True)
     table.add_column("GF/s\nof ours", justify="right", no_wrap=True)
     for row in rows:
-        ours = row["ways"]["ours"]
+        ours, times = row["ways"]["ours"], [row["ways"].get(way) for way in ways]
         ratios = [row["ways"][way]["min_ms"] / ours["min_ms"] if way in row["ways"] else None for way in ways[1:]]
         speed = row["flops"] / ours["min_ms"] / 1e6
         table.add_row(
             row["name"],
-            *(f"{t['min_ms']:.3g} / {t['median_ms']:.3g}" if (t := row["ways"].get(way)) else "" for way in ways),
+            *(f"{milliseconds(t['min_ms'])} / {milliseconds(t['median_ms'])}" if t else "" for t in times),
             *("" if ratio is None else f"[{'green' if ratio >= 1 else 'red'}]{ratio:.2f}[/]" for ratio in ratios),
             f"{speed:.0f} ({speed / rate:.0%})" if row["flops"] else "",
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxcnn.data._dataset import Split
 
-READERS = 4  # threads
+READERS = 2  # threads; decoding holds the interpreter, and more of them wait for each other
 AHEAD = 8  # batches that are read before they are asked for
 
 
