@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -27,9 +28,10 @@ from urllib.parse import urlsplit
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from jaxcnn import data
-from jaxcnn.data import _originals, _progress, _tfds
+from jaxcnn.data import _originals, _prepared, _progress, _tfds
 
 FOUR_FILES = [
     "train-images-idx3-ubyte.gz",
@@ -284,7 +286,6 @@ def test_download_of_wrong_files(data_dir: Path, serve: Callable[..., None]) -> 
 @pytest.fixture(scope="module")
 def small_set(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, data.Dataset]:
     import tensorflow_datasets as tfds
-    from PIL import Image
 
     def png(image: npt.NDArray[np.uint8]) -> io.BytesIO:
         file = io.BytesIO()
@@ -555,3 +556,27 @@ def test_download(originals: Path, data_dir: Path, serve: Callable[..., None], m
     found = data.load("fashion_mnist", download=True)
     assert_same_in_any_order(found.train, first[0])
     assert_same_in_any_order(found.test, first[1])
+
+
+def saved(pixels: npt.NDArray[Any], **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"compress_level": 0}])
+def test_pixels_of_a_grey_png(options: dict[str, Any]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400), np.uint8)  # several chunks of data
+    np.testing.assert_array_equal(_prepared._pixels(saved(pixels, **options), 300, 400), pixels)
+
+
+def test_pixels_of_a_png_with_another_header() -> None:
+    pixels = np.random.default_rng(0).integers(0, 2, (5, 9)).astype(bool)
+    np.testing.assert_array_equal(_prepared._pixels(saved(pixels), 5, 9), pixels)
+
+
+def test_pixels_of_a_damaged_png() -> None:
+    png = saved(np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8))
+    for damaged in (png[:200], png[:100] + bytes([png[100] ^ 255]) + png[101:]):
+        with pytest.raises((ValueError, struct.error)):
+            _prepared._pixels(damaged, 28, 28)

@@ -53,11 +53,6 @@ def place_of(settings: Settings, devices: int | None) -> Place:
     return Place(mesh, jax.process_index(), processes)
 
 
-def of_lead(console: Console, place: Place) -> Console:
-    """The console, for the process that speaks; one that is silent for the others."""
-    return console if place.leads else Console(quiet=True)
-
-
 def warn(message: str, place: Place | None = None) -> None:
     """A line to standard error; of several processes the one that speaks says it."""
     if place is None or place.leads:

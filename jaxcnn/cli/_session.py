@@ -13,7 +13,7 @@ from jaxcnn.cli._display import Display
 from jaxcnn.cli._examples import Examples, keys_of, steps_of
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._interrupt import Interrupt
-from jaxcnn.cli._place import Place, of_lead, warn
+from jaxcnn.cli._place import Place, warn
 from jaxcnn.cli._settings import Settings
 
 if TYPE_CHECKING:
@@ -34,18 +34,26 @@ class Keeping(NamedTuple):
     tensorboard: bool
 
 
-def run(
-    settings: Settings,
-    examples: Examples,
-    recorder_of: Any,
-    checkpoints: Checkpoints,
-    place: Place,
-    keeping: Keeping,
-    console: Console,
-) -> runs.Recorder:
+class Session(NamedTuple):
+    """What is trained how, on what and where; `console` is silent for all processes but the one that leads."""
+
+    settings: Settings
+    examples: Examples
+    place: Place
+    keeping: Keeping
+    console: Console
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many whole batches the examples make."""
+        return self.examples.number // self.settings.batch_size
+
+
+def run(session: Session, recorder_of: Callable[..., runs.Recorder], checkpoints: Checkpoints) -> runs.Recorder:
     """Train to the end.
 
     Args:
+        session: what to do.
         recorder_of: makes the `runs.Recorder` from what it needs of a checkpoint, as keywords.
 
     Raises:
@@ -57,6 +65,7 @@ def run(
     from jaxcnn import runs
     from jaxcnn import train as training
 
+    settings, examples, place = session.settings, session.examples, session.place
     namespace = jaxcnn.reference if settings.ops == "reference" else jaxcnn.ops
     network = runs.network(settings.net)
     optimizer = training.make_optimizer(settings.optimizer, _rates(settings, examples), clip=settings.clip)
@@ -68,17 +77,17 @@ def run(
     found, complaints = checkpoints.newest(fresh)
     for complaint in complaints:
         warn(complaint, place)
-    recorder: runs.Recorder = recorder_of(**_before(found, settings, examples, checkpoints))
-    if place.leads and found:
-        console.print(f"goes on from the checkpoint at step {found.step}")
-    reports = _reports(settings, examples, step, found, fresh, recorder, place, keeping)
+    recorder = recorder_of(**_before(session, found, checkpoints))
+    if found:
+        session.console.print(f"goes on from the checkpoint at step {found.step}")
+    reports = _reports(session, step, found, fresh, recorder)
     validate = partial(_validate, network.apply, namespace, examples.validation)
-    with _events(recorder, place, keeping) as events:
-        last = _follow(reports, settings, validate, recorder, events, checkpoints, place, keeping, console)
+    with _events(session, recorder) as events:
+        last = _follow(session, reports, validate, recorder, events, checkpoints)
         state, more = last or (found.state if found else fresh), {}
         if settings.early_stopping:
             best = checkpoints.best(fresh)
-            state, more = best.state, {"test_epoch": best.step // (examples.number // settings.batch_size)}
+            state, more = best.state, {"test_epoch": best.step // session.steps_per_epoch}
         params = _here(state.params)
         tested, logits = training.evaluate(network.apply, params, *examples.test, ops=namespace)
         recorder.add_test(tested, params=params, **more)
@@ -90,15 +99,12 @@ def run(
 
 
 def _follow(
+    session: Session,
     reports: Iterator[Report],
-    settings: Settings,
     validate: Callable[[Any], dict[str, float] | None],
     recorder: runs.Recorder,
     events: Any,
     checkpoints: Checkpoints,
-    place: Place,
-    keeping: Keeping,
-    console: Console,
 ) -> TrainState | None:
     """Take note of each report, to the last one's state; None where nothing was left to train.
 
@@ -107,9 +113,9 @@ def _follow(
     """
     from jaxcnn.train import NotFiniteError
 
-    state = None
+    settings, every, state = session.settings, session.keeping.every, None
     try:
-        with Interrupt() as interrupt, Display(of_lead(console, place), settings.epochs) as display:
+        with Interrupt() as interrupt, Display(session.console, settings.epochs) as display:
             for report in reports:
                 state = report.state
                 recorder.add(report, validate(state.params) if report.ends_epoch else None)
@@ -117,10 +123,10 @@ def _follow(
                 if report.ends_epoch:
                     display.end_epoch(recorder.metrics[-1])
                     events.add(recorder.metrics[-1])
-                is_asked = _any_process(interrupt.asked, place)
+                is_asked = _any_process(interrupt.asked, session.place)
                 if is_asked:
                     recorder.stop_at(report)
-                if report.ends_epoch or is_asked or (keeping.every and report.step % keeping.every == 0):
+                if report.ends_epoch or is_asked or (every and report.step % every == 0):
                     note = {"seconds": 0.0 if report.ends_epoch else recorder.seconds, "settings": settings.to_config()}
                     score = _score(recorder.metrics[-1]) if report.ends_epoch else None
                     checkpoints.save(state, report.totals, note, score=score)
@@ -166,9 +172,7 @@ def _rates(settings: Settings, examples: Examples) -> Any:
     )
 
 
-def _before(
-    found: Checkpoint | None, settings: Settings, examples: Examples, checkpoints: Checkpoints
-) -> dict[str, Any]:
+def _before(session: Session, found: Checkpoint | None, checkpoints: Checkpoints) -> dict[str, Any]:
     """What a `Recorder` needs to know of the training before the checkpoint."""
     from jaxcnn import runs
 
@@ -184,12 +188,12 @@ def _before(
     trained_as = found.note["settings"]
     changed = [
         f"{name} is {value} in config.json, {trained_as.get(name)} in the checkpoint"
-        for name, value in settings.to_config().items()
+        for name, value in session.settings.to_config().items()
         if trained_as.get(name) != value
     ]
     if changed:
         raise Failure(f"{folder} cannot go on: {'; '.join(changed)}")
-    steps_per_epoch = examples.number // settings.batch_size
+    steps_per_epoch = session.steps_per_epoch
     lines = [
         {name: value for name, value in line.items() if name != "interrupted"}
         for line in lines
@@ -204,22 +208,16 @@ def _before(
 
 
 def _reports(
-    settings: Settings,
-    examples: Examples,
-    step: Step,
-    found: Checkpoint | None,
-    fresh: TrainState,
-    recorder: runs.Recorder,
-    place: Place,
-    keeping: Keeping,
+    session: Session, step: Step, found: Checkpoint | None, fresh: TrainState, recorder: runs.Recorder
 ) -> Iterator[Report]:
     from jaxcnn import train as training
     from jaxcnn.data import Stream
 
+    settings, examples, place, keeping = session.settings, session.examples, session.place, session.keeping
     if _stops_early(recorder.metrics, settings):
         return
     state, totals = (found.state, found.totals) if found else (fresh, None)
-    if found and found.step % (examples.number // settings.batch_size) == 0:
+    if found and found.step % session.steps_per_epoch == 0:
         totals = None
     if examples.in_memory is None:
         batches = Stream(examples.source, settings.batch_size, examples.chosen, place.process, place.processes)
@@ -266,11 +264,11 @@ def _here(params: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), params)
 
 
-def _events(recorder: runs.Recorder, place: Place, keeping: Keeping) -> Any:
+def _events(session: Session, recorder: runs.Recorder) -> Any:
     """TensorBoard's files, where they are asked for."""
     from jaxcnn.tensorboard import Events
 
-    if not (keeping.tensorboard and place.leads):
+    if not (session.keeping.tensorboard and session.place.leads):
         return contextlib.nullcontext(_Nowhere())
     return Events(recorder.folder, after_step=recorder.metrics[-1]["step"] if recorder.metrics else 0)
 

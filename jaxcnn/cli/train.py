@@ -15,7 +15,7 @@ from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._folder import folder_of, locked, quiet_orbax, refuse_odd_name, warn_of_other_surroundings
 from jaxcnn.cli._place import Place, place_of
 from jaxcnn.cli._processes import Processes, stand_by
-from jaxcnn.cli._session import Keeping, run
+from jaxcnn.cli._session import Keeping, Session, run
 from jaxcnn.cli._settings import DEFAULTS, MAX_SEED, Settings, differences, parse_clip, settle
 
 if TYPE_CHECKING:
@@ -199,6 +199,7 @@ def _train(
     check_steps(settings, examples)
     config = _config(settings, examples, place)
     console = Console(highlight=False, soft_wrap=True, quiet=not place.leads)
+    session = Session(settings, examples, place, keeping, console)
     folder = folder_of(settings, out, resume, place)
 
     def recorder_of(**before: Any) -> runs.Recorder:
@@ -212,7 +213,7 @@ def _train(
             elif place.leads:
                 runs.write_config(folder, config)  # before all else: from here on --resume can go on
             with Checkpoints(folder, keep=keeping.newest) as checkpoints:
-                recorder = run(settings, examples, recorder_of, checkpoints, place, keeping, console)
+                recorder = run(session, recorder_of, checkpoints)
     except CheckpointError as error:
         raise Failure(str(error)) from error
     console.print(_table(recorder, examples, place))

@@ -1,6 +1,7 @@
 """Reads, without TensorFlow, what TensorFlow Datasets prepared, be it with TensorFlow or by this package."""
 
 import io
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,6 @@ def _split(builder: Any, split: str) -> Split:
 
 
 def _decoded(records: Iterable[bytes], count: int, shape: tuple[int, ...]) -> Split:
-    from PIL import Image
     from tensorflow_datasets.proto import tf_example_pb2
 
     images = np.empty((count, *shape), np.uint8)
@@ -65,10 +65,28 @@ def _decoded(records: Iterable[bytes], count: int, shape: tuple[int, ...]) -> Sp
     for index, record in enumerate(records):
         # to decode here takes a third of the time that the builder's own features take
         example = tf_example_pb2.Example.FromString(record).features.feature
-        image = Image.open(io.BytesIO(example["image"].bytes_list.value[0]))
-        images[index] = np.frombuffer(image.tobytes(), np.uint8).reshape(shape)  # 4/5 of np.asarray(image)'s time
+        images[index, ..., 0] = _pixels(example["image"].bytes_list.value[0], *shape[:2])
         labels[index] = example["label"].int64_list.value[0]
     return Split(images, labels)
+
+
+def _pixels(png: bytes, height: int, width: int) -> np.ndarray:
+    """A grey PNG's (height, width).
+
+    To open a picture of 28x28 as a file takes Pillow twice as long as its decoder takes; that is given the chunks of
+    data at once where the header is the usual one (https://www.w3.org/TR/png/#11IHDR): 8 bits, grey, not interlaced.
+    """
+    from PIL import Image
+
+    if png[12:29] != b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0):
+        return np.asarray(Image.open(io.BytesIO(png)))
+    data, at = b"", 8
+    while at < len(png):
+        length, kind = struct.unpack_from(">I4s", png, at)
+        data += png[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
+        at += 12 + length
+    pixels = Image.frombytes("L", (width, height), data, "zip", "L").tobytes()
+    return np.frombuffer(pixels, np.uint8).reshape(height, width)
 
 
 def _records(builder: Any, split: str) -> Iterable[bytes]:
