@@ -31,7 +31,12 @@ if jax.__version_info__ < (0, 11):  # XLA ends the process over a flag that it n
         os.environ["XLA_FLAGS"] = flags
 
 
-RUNS_SMALL_PROGRAMS_ONCE = {"ops", "nets", "test_check.py", "test_mutants.py", "test_papers.py"}
+RUNS_SMALL_PROGRAMS_ONCE = {
+    "ops",
+    "nets",
+    "figures",
+    *(f"test_{name}.py" for name in ("check", "figures", "mutants", "papers", "report", "runs", "train", "train_mesh")),
+}
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ with np.load("images.npz") as batches:
 def a_run(folder: Path, name: str) -> runs.Run:
     network = runs.network(name, NETWORKS[name])
     config = {"net": {"name": name, "options": network.options}, **CONFIG}
-    return runs.Run(folder, config, network, network.init(jax.random.key(0)))
+    return runs.Run(folder, config, network, jax.jit(network.init)(jax.random.key(0)))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -77,7 +77,7 @@ def test_the_parameters_are_in_it(tmp_path: Path) -> None:
 
 def test_images_of_another_shape_are_those_of_the_network(tmp_path: Path) -> None:
     network = runs.network("lenet", {"image_shape": (32, 32, 3), "filters": (2, 2), "hidden": 4})
-    run = runs.Run(tmp_path, {}, network, network.init(jax.random.key(0)))
+    run = runs.Run(tmp_path, {}, network, jax.jit(network.init)(jax.random.key(0)))
     assert network.image_shape == (32, 32, 3)
     assert export.exported(run).call(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 10)
 

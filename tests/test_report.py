@@ -100,7 +100,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         **runs.surroundings(),
     }
     recorder = runs.Recorder(runs.claim(folder), config)
-    state = train.init_state(network.init(jax.random.key(0)), rule, jax.random.key(1))
+    state = train.init_state(jax.jit(network.init)(jax.random.key(0)), rule, jax.random.key(1))
     step = train.make_train_step(network.apply, rule)
     for now in train.fit(state, step, *dataset.train, epochs=2, batch_size=200):
         recorder.add(now)
@@ -231,7 +231,7 @@ def test_the_first_filters_of_every_net(
 ) -> None:
     network = runs.network(name, options)
     folder = copy(name, lambda config: config.update(net={"name": name, "options": network.options}))
-    params = network.init(jax.random.key(0))
+    params = jax.jit(network.init)(jax.random.key(0))
     runs.write_parameters(folder, params)
     filters = _run.first_filters(runs.read(folder).params)
     assert filters is not None

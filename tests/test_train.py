@@ -281,7 +281,7 @@ def test_an_epoch_at_a_time_is_the_same_training() -> None:
 
 
 @pytest.mark.usefixtures("compiled_in_full")
-def test_segments_change_no_bit(digits: data.Split, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segments_change_no_bit(optimized: None, digits: data.Split, monkeypatch: pytest.MonkeyPatch) -> None:
     ends, segments = [], []
     for seconds in (0.0, 1e9):
         monkeypatch.setattr(_fit, "SEGMENT_SECONDS", seconds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -44,19 +43,6 @@ GATHERS = ("all-gather", "all-to-all", "collective-permute", "reduce-scatter")
 @pytest.fixture(scope="module")
 def digits() -> data.Split:
     return data.load("mnist-10k").train
-
-
-@pytest.fixture
-def optimized() -> None:
-    """Asked for by tests whose subject is what XLA makes of a program."""
-
-
-@pytest.fixture(autouse=True)
-def quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
-    """XLA's cheap passes alone, for programs that run a few times."""
-    jax.config.update("jax_disable_most_optimizations", "optimized" not in request.fixturenames)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def trained(name: str, digits: data.Split, mesh: Any, dtype: str, **options: Any) -> train.Report:

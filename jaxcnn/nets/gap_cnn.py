@@ -42,11 +42,12 @@ def init(key: jax.Array, *, blocks: tuple[Block, ...] = BLOCKS, channels: int = 
 
     Example:
         >>> import jax
-        >>> params = init(jax.random.key(0), blocks=(Block(8), Block(16, kernel=(5, 5), stride=2, norm=True)))
+        >>> blocks = Block(8), Block(16, kernel=(5, 5), stride=2, norm=True)
+        >>> params = jax.eval_shape(lambda key: init(key, blocks=blocks), jax.random.key(0))
         >>> {name: {part: value.shape for part, value in layer.items()} for name, layer in params.items()}
-        {'block1': {'kernel': (3, 3, 1, 8), 'bias': (8,)},
-         'block2': {'kernel': (5, 5, 8, 16), 'bias': (16,), 'scale': (16,), 'shift': (16,)},
-         'head': {'kernel': (16, 10), 'bias': (10,)}}
+        {'block1': {'bias': (8,), 'kernel': (3, 3, 1, 8)},
+         'block2': {'bias': (16,), 'kernel': (5, 5, 8, 16), 'scale': (16,), 'shift': (16,)},
+         'head': {'bias': (10,), 'kernel': (16, 10)}}
     """
     if not blocks:
         raise ValueError("gap_cnn: blocks must hold at least one Block, got none")

@@ -31,7 +31,8 @@ def init(
 
     Example:
         >>> import jax
-        >>> {name: layer["kernel"].shape for name, layer in init(jax.random.key(0)).items()}
+        >>> params = jax.eval_shape(init, jax.random.key(0))
+        >>> {name: layer["kernel"].shape for name, layer in params.items()}
         {'conv1': (3, 3, 1, 32), 'conv2': (3, 3, 32, 64), 'dense1': (3136, 256), 'dense2': (256, 10)}
     """
     height, width, channels = image_shape

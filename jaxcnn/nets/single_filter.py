@@ -27,8 +27,9 @@ def init(key: jax.Array) -> Params:
 
     Example:
         >>> import jax
-        >>> {name: value.shape for name, value in init(jax.random.key(0)).items()}
-        {'f': (6, 6, 1, 1), 'w': (121, 10), 'b': (10,)}
+        >>> params = jax.eval_shape(init, jax.random.key(0))
+        >>> {name: value.shape for name, value in params.items()}
+        {'b': (10,), 'f': (6, 6, 1, 1), 'w': (121, 10)}
     """
     filter_key, dense_key = jax.random.split(key)
     normal = jax.nn.initializers.lecun_normal()

@@ -257,7 +257,19 @@ def test_a_bad_argument_is_refused_while_jit_traces(case: Case) -> None:
 
 
 def test_the_refusals_are_the_ops_own_and_not_the_type_checkers() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__, "-k", "is_refused"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-n0",
+        "-p",
+        "no:cacheprovider",
+        __file__,
+        "-k",
+        "is_refused",
+    ]
     run = subprocess.run(
         command, env={**os.environ, "JAXCNN_NO_TYPECHECK": "1"}, capture_output=True, text=True, check=False
     )
