@@ -25,6 +25,7 @@ def refuse_odd_name(folder: Path) -> None:
 
 
 def folder_of(settings: Settings, out: Path | None, resume: Path | None, place: Place) -> Path:
+    """Where to train: the run to go on with, the folder asked for, or the next of `runs/`; made, if it is new."""
     from jaxcnn import runs
 
     if resume is not None:
