@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from jaxcnn import data, train
 from jaxcnn.nets import single_filter
+from jaxcnn.train import _fit
 
 
 @pytest.fixture(scope="module")
@@ -84,17 +86,39 @@ def test_what_cannot_be_shared_is_refused(options: dict[str, Any], message: str)
         data.Stream(numbered(10), **options)
 
 
-def test_a_streamed_training_is_that_from_memory(digits: data.Split) -> None:
+@pytest.mark.parametrize("in_one_program", [True, False])
+def test_a_streamed_training_is_that_from_memory(in_one_program: bool, digits: data.Split) -> None:
     """The same batches in the same order; the step in a loop or alone may round otherwise: 1e-7 was seen."""
     optimizer = optax.sgd(0.1)
     step = train.make_train_step(single_filter.apply, optimizer)
     state = train.init_state(single_filter.init(jax.random.key(0)), optimizer, jax.random.key(1))
     *_, resident = train.fit(state, step, *digits, epochs=2, batch_size=8)
-    *_, streamed = train.fit_stream(state, step, data.Stream(data.ArraySource(digits), 8), epochs=2)
+    batches = data.Stream(data.ArraySource(digits), 8)
+    *_, streamed = train.fit_stream(state, step, batches, epochs=2, in_one_program=in_one_program)
     assert (streamed.step, streamed.epoch) == (22, 2)
     assert streamed.loss == pytest.approx(resident.loss, rel=1e-5)
     for left, right in zip(*map(jax.tree.leaves, (resident.state.params, streamed.state.params)), strict=True):
         np.testing.assert_allclose(left, right, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("in_one_program", [True, False])
+def test_a_loss_that_is_not_finite_names_its_step_of_the_epoch(
+    in_one_program: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps 1, 2, and 3 to 12 are segments, the last in groups of eight and two: step 11 begins the latter."""
+    monkeypatch.setattr(_fit, "SEGMENT_SECONDS", 1e9)
+    key, source = jax.random.key(1), numbered(12)
+    bad = int(train.epoch_order(key, 1, 12)[10])
+    step = train.make_train_step(
+        lambda params, x, *, ops: params * jnp.ones((x.shape[0], 1)),
+        optax.sgd(0.1),
+        loss=lambda logits, labels: logits[:, 0] + jnp.where(labels == bad, jnp.inf, 0.0),
+    )
+    state = train.init_state(jnp.ones(()), optax.sgd(0.1), key)
+    run = train.fit_stream(state, step, data.Stream(source, 1), epochs=1, in_one_program=in_one_program)
+    assert [next(run).step, next(run).step] == [1, 2]
+    with pytest.raises(train.NotFiniteError, match="the loss is not finite at step 11$"):
+        next(run)
 
 
 def test_the_embedded_set_streams() -> None:

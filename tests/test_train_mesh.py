@@ -165,7 +165,7 @@ def test_an_unequal_share_and_an_unknown_precision_are_refused(digits: data.Spli
 def test_training_that_was_stopped_goes_on_to_the_same_bits(
     kind: str, digits: data.Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_fit, "SEGMENT_SECONDS", 0.0)
+    """Segments of one step, stopped in the midst of an epoch and of a stream's group, against segments of an epoch."""
     images, labels = digits.images[:90], digits.labels[:90]
     optimizer = optax.adam(0.01)
     mesh = train.mesh_of(jax.devices()[:2]) if kind == "devices" else None
@@ -180,7 +180,9 @@ def test_training_that_was_stopped_goes_on_to_the_same_bits(
         options: Any = {"in_one_program": in_one_program, "totals": totals, "mesh": mesh}
         return train.fit(state, step, images, labels, epochs=2, batch_size=8, **options)
 
+    monkeypatch.setattr(_fit, "SEGMENT_SECONDS", 1e9)
     *_, whole = go_on(start, None)
+    monkeypatch.setattr(_fit, "SEGMENT_SECONDS", 0.0)
     for report in go_on(start, None):
         if report.step == 15:  # of 22, in the midst of the second epoch
             saved = jax.tree.map(jnp.copy, (report.state, report.totals))

@@ -222,7 +222,14 @@ def _reports(
     if examples.in_memory is None:
         batches = Stream(examples.source, settings.batch_size, examples.chosen, place.process, place.processes)
         yield from training.fit_stream(
-            state, step, batches, epochs=settings.epochs, pause_every=keeping.every, totals=totals, mesh=place.mesh
+            state,
+            step,
+            batches,
+            epochs=settings.epochs,
+            in_one_program=settings.ops == "manual",
+            pause_every=keeping.every,
+            totals=totals,
+            mesh=place.mesh,
         )
         return
     images, labels = examples.in_memory

@@ -1,4 +1,4 @@
-"""A data set that is read as it is needed: batches through Grain, while the one before is computed with."""
+"""A data set that is read as it is needed: batches through Grain, while those before are computed with."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Streamed(NamedTuple):
 class Stream:
     """The batches of a training, for `jaxcnn.train.fit_stream`: an order of its own each epoch, whole batches.
 
-    What is in memory at a time is the numbers of the examples, 8 bytes each, and some ten batches.
+    What it holds at a time is the numbers of the examples, 8 bytes each, and some ten batches.
 
     Args:
         source: where the examples are.

@@ -14,11 +14,12 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
 
-from jaxcnn.train._mesh import IN_PARTS, local_key, replicated
+from jaxcnn.train._mesh import EACH_IN_PARTS, local_key, replicated
 from jaxcnn.train._step import Batch, Metrics, Step, TrainState
 
 SEGMENT_SECONDS = 0.5
 SEGMENT_STEPS_TOGETHER = 16  # of several processes, whose clocks differ: all report after the same steps
+STREAMED_TOGETHER = 8  # batches of a stream that one call computes with, while as many are read
 
 
 class NotFiniteError(ArithmeticError):
@@ -95,6 +96,34 @@ class Batches(Protocol):
 Run = Callable[[TrainState, Totals, int, int, int], tuple[TrainState, Totals]]
 
 
+class _Shuffled(NamedTuple):
+    """All examples, and the order in which an epoch goes through them."""
+
+    images: jax.Array
+    labels: jax.Array
+    order: jax.Array
+
+    def batch(self, at: jax.Array, size: int) -> Batch:
+        """Batch `at` of the epoch."""
+        chosen = lax.dynamic_slice_in_dim(self.order, at * size, size)
+        return {"image": self.images[chosen], "label": self.labels[chosen]}
+
+
+class _Streamed(NamedTuple):
+    """Some successive batches of an epoch, each array (STREAMED_TOGETHER, size, ...), from batch `first` on."""
+
+    batches: Batch
+    first: int | jax.Array
+
+    def batch(self, at: jax.Array, size: int) -> Batch:
+        """Batch `at` of the epoch."""
+        return jax.tree.map(lambda stacked: stacked[at - self.first], self.batches)
+
+
+# segment(state, totals, examples, start, stop) -> (state, totals): as Run, of examples that the device has
+Segment = Callable[..., tuple[TrainState, Totals]]
+
+
 def fit(
     state: TrainState,
     step: Step,
@@ -149,11 +178,11 @@ def fit(
     _refuse_bad_values(images, labels)
     state = replicated(jax.tree.map(jnp.copy, state), mesh)
     examples = replicated((jnp.asarray(images), jnp.asarray(labels)), mesh)
-    segment = (_run_segment if in_one_program else _run_step_by_step)(step, batch_size)
+    segment = (_in_one_program if in_one_program else _step_by_step)(step, batch_size)
     order_of = lru_cache(maxsize=1)(partial(epoch_order, jnp.copy(state.key), count=count))
 
     def run(state: TrainState, totals: Totals, epoch: int, start: int, stop: int) -> tuple[TrainState, Totals]:
-        return segment(state, totals, *examples, order_of(epoch), start, stop)
+        return segment(state, totals, _Shuffled(*examples, order_of(epoch)), start, stop)
 
     yield from _loop("fit", run, state, totals, epochs, count // batch_size, batch_size, pause_every, mesh)
 
@@ -175,16 +204,19 @@ def fit_stream(
     batches: Batches,
     *,
     epochs: int,
+    in_one_program: bool = True,
     pause_every: int | None = None,
     totals: Totals | None = None,
     mesh: Mesh | None = None,
 ) -> Iterator[Report]:
-    """As `fit`, for examples that no device holds: each batch is read while the one before is computed with.
+    """As `fit`, for examples that no device holds: batches are read while those before them are computed with.
 
     With the same key it sees the same batches as `fit` does. Of several processes each reads its part of every batch.
+    Up to eight batches go to the device in one piece, whose steps are one call of the compiled loop: a call a step
+    would cost a step's temporary memory anew each time.
 
     Args:
-        state, step, epochs, pause_every, totals, mesh: as for `fit`.
+        state, step, epochs, in_one_program, pause_every, totals, mesh: as for `fit`.
         batches: what to read, as from `jaxcnn.data.stream`.
 
     Yields:
@@ -196,12 +228,14 @@ def fit_stream(
     """
     reader = _batches_from(batches, local_key(state.key), int(state.step))
     state = replicated(jax.tree.map(jnp.copy, state), mesh)
-    add = jax.jit(Totals.plus)
+    segment = (_in_one_program if in_one_program else _step_by_step)(step, batches.batch_size)
 
     def run(state: TrainState, totals: Totals, epoch: int, start: int, stop: int) -> tuple[TrainState, Totals]:
-        for at in range(start, stop):
-            state, metrics = step(state, _on_devices(next(reader), mesh))
-            totals = add(totals, metrics, at)
+        for first in range(start, stop, STREAMED_TOGETHER):
+            end = min(first + STREAMED_TOGETHER, stop)
+            examples = _Streamed(_on_devices(_stacked(itertools.islice(reader, end - first)), mesh), first)
+            jax.block_until_ready(totals)  # of the group before: a fast reader must not fill the memory
+            state, totals = segment(state, totals, examples, first, end)
         return state, totals
 
     yield from _loop(
@@ -286,12 +320,21 @@ def _batches_from(batches: Batches, key: jax.Array, taken: int) -> Iterator[dict
         start = 0
 
 
-def _on_devices(batch: dict[str, np.ndarray], mesh: Mesh | None) -> Batch:
-    """This process's part of a batch, on its devices."""
+def _stacked(batches: Iterator[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """At most STREAMED_TOGETHER batches one upon another, and zeros up to that number: one shape, one compilation."""
+    stacked: dict[str, np.ndarray] = {}
+    for at, batch in enumerate(batches):
+        for name, part in batch.items():
+            stacked.setdefault(name, np.zeros((STREAMED_TOGETHER, *part.shape), part.dtype))[at] = part
+    return stacked
+
+
+def _on_devices(stacked: dict[str, np.ndarray], mesh: Mesh | None) -> Batch:
+    """This process's part of some batches, on its devices."""
     if mesh is None:
-        return jax.device_put(batch)
-    sharding = NamedSharding(mesh, IN_PARTS)
-    return {name: jax.make_array_from_process_local_data(sharding, part) for name, part in batch.items()}
+        return jax.device_put(stacked)
+    sharding = NamedSharding(mesh, EACH_IN_PARTS)
+    return {name: jax.make_array_from_process_local_data(sharding, part) for name, part in stacked.items()}
 
 
 @partial(jax.jit, static_argnames="count")
@@ -299,26 +342,15 @@ def _permutation(key: jax.Array, count: int) -> jax.Array:
     return jax.random.permutation(key, count)
 
 
-def _take_batch(images: jax.Array, labels: jax.Array, order: jax.Array, at: jax.Array, size: int) -> Batch:
-    chosen = lax.dynamic_slice_in_dim(order, at * size, size)
-    return {"image": images[chosen], "label": labels[chosen]}
-
-
-def _run_segment(step: Step, batch_size: int) -> Callable[..., tuple[TrainState, Totals]]:
+def _in_one_program(step: Step, batch_size: int) -> Segment:
     """Steps [start, stop) of an epoch in one program; the ends are arguments, so one compilation serves all lengths."""
 
     @partial(jax.jit, donate_argnames=("state", "totals"))
     def run(
-        state: TrainState,
-        totals: Totals,
-        images: jax.Array,
-        labels: jax.Array,
-        order: jax.Array,
-        start: jax.Array,
-        stop: jax.Array,
+        state: TrainState, totals: Totals, examples: _Shuffled | _Streamed, start: jax.Array, stop: jax.Array
     ) -> tuple[TrainState, Totals]:
         def one(at: jax.Array, carry: tuple[TrainState, Totals]) -> tuple[TrainState, Totals]:
-            state, metrics = step(carry[0], _take_batch(images, labels, order, at, batch_size))
+            state, metrics = step(carry[0], examples.batch(at, batch_size))
             return state, carry[1].plus(metrics, at)
 
         return lax.fori_loop(start, stop, one, (state, totals))
@@ -326,22 +358,20 @@ def _run_segment(step: Step, batch_size: int) -> Callable[..., tuple[TrainState,
     return run
 
 
-def _run_step_by_step(step: Step, batch_size: int) -> Callable[..., tuple[TrainState, Totals]]:
-    """As `_run_segment`, one call of the compiled step a batch."""
-    take = jax.jit(partial(_take_batch, size=batch_size))
+def _step_by_step(step: Step, batch_size: int) -> Segment:
+    """As `_in_one_program`, one call of the compiled step a batch."""
+
+    @jax.jit
+    def take(examples: _Shuffled | _Streamed, at: jax.Array) -> Batch:
+        return examples.batch(at, batch_size)
+
     add = jax.jit(Totals.plus)
 
     def run(
-        state: TrainState,
-        totals: Totals,
-        images: jax.Array,
-        labels: jax.Array,
-        order: jax.Array,
-        start: int,
-        stop: int,
+        state: TrainState, totals: Totals, examples: _Shuffled | _Streamed, start: int, stop: int
     ) -> tuple[TrainState, Totals]:
         for at in range(start, stop):
-            state, metrics = step(state, take(images, labels, order, at))
+            state, metrics = step(state, take(examples, at))
             totals = add(totals, metrics, at)
         return state, totals
 

@@ -13,6 +13,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 AXIS = "data"
 ON_ALL = PartitionSpec()
 IN_PARTS = PartitionSpec(AXIS)
+EACH_IN_PARTS = PartitionSpec(None, AXIS)  # several batches one upon another
 
 Tree = TypeVar("Tree")
 
