@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -565,18 +566,49 @@ def saved(pixels: npt.NDArray[Any], **options: Any) -> bytes:
 
 
 @pytest.mark.parametrize("options", [{}, {"optimize": True}, {"compress_level": 0}])
-def test_pixels_of_a_grey_png(options: dict[str, Any]) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (300, 400), np.uint8)  # several chunks of data
-    np.testing.assert_array_equal(_prepared._pixels(saved(pixels, **options), 300, 400), pixels)
+def test_pixels_of_grey_pngs(options: dict[str, Any]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 300, 400), np.uint8)  # each several chunks of data
+    pngs = [saved(picture, **options) for picture in pixels]
+    np.testing.assert_array_equal(_prepared._pixels(pngs, 300, 400), pixels)
 
 
-def test_pixels_of_a_png_with_another_header() -> None:
-    pixels = np.random.default_rng(0).integers(0, 2, (5, 9)).astype(bool)
-    np.testing.assert_array_equal(_prepared._pixels(saved(pixels), 5, 9), pixels)
+def png_of(rows: bytes, height: int, width: int) -> bytes:
+    """A grey PNG of rows that begin with the number of their filter; the checksums of its chunks are left 0."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(of)) + kind + of + bytes(4) for kind, of in chunks)
+
+
+@pytest.mark.parametrize(
+    ("filtered", "first", "second"),
+    [
+        (0, [9, 1, 255], [1, 2, 3]),
+        (1, [9, 10, 9], [1, 3, 6]),  # plus the pixel to the left
+        (2, [9, 1, 255], [10, 3, 2]),  # above
+        (3, [9, 5, 1], [5, 7, 7]),  # the mean of both, rounded down
+        (4, [9, 10, 9], [10, 12, 15]),  # left, above or their corner: whichever is nearest left + above - corner
+    ],
+)
+def test_a_filter_does_not_reach_into_the_picture_above(filtered: int, first: list[int], second: list[int]) -> None:
+    rows = bytes([filtered, 9, 1, 255, filtered, 1, 2, 3])
+    found = _prepared._pixels([png_of(rows, 2, 3)] * 3, 2, 3)
+    np.testing.assert_array_equal(found, [[first, second]] * 3)
+
+
+def test_pixels_of_pngs_of_several_kinds() -> None:
+    pixels = np.random.default_rng(0).integers(0, 2, (5, 9))
+    pngs = [saved(pixels.astype(bool)), saved(pixels.astype(np.uint8)), saved(pixels.astype(bool))]
+    np.testing.assert_array_equal(_prepared._pixels(pngs, 5, 9), [pixels] * 3)
 
 
 def test_pixels_of_a_damaged_png() -> None:
     png = saved(np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8))
     for damaged in (png[:200], png[:100] + bytes([png[100] ^ 255]) + png[101:]):
-        with pytest.raises((ValueError, struct.error)):
-            _prepared._pixels(damaged, 28, 28)
+        with pytest.raises((ValueError, struct.error, zlib.error)):
+            _prepared._pixels([png, damaged], 28, 28)
+
+
+@pytest.mark.parametrize("size", [28 * 29 - 1, 28 * 29 + 1, 10**8])
+def test_a_png_that_does_not_hold_what_it_declares(size: int) -> None:
+    with pytest.raises(ValueError, match="a PNG of 28x28 pixels is cut short, or holds more than these"):
+        _prepared._pixels([png_of(bytes(size), 28, 28)], 28, 28)

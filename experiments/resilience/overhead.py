@@ -5,6 +5,9 @@ Machine: two cores of a shared CPU. Runs: 16 rounds of 100 steps each way, in ra
 Each way is a training of its own of `lenet`, batch 128, Adam, all compiled before the clock starts. A round of
 "checkpoints" begins one, takes 100 steps while it is written, and waits until it is. "streamed from memory" and
 "streamed from the disk" read through Grain, the latter what TensorFlow Datasets prepared of MNIST, image by image.
+
+The claim is judged by the median over the rounds of a way's time divided by that of "resident" in the same round: the
+host changes its speed by a third within minutes, and minima of different ways meet different hosts.
 """
 
 from __future__ import annotations

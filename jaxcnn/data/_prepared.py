@@ -1,8 +1,10 @@
 """Reads, without TensorFlow, what TensorFlow Datasets prepared, be it with TensorFlow or by this package."""
 
 import io
+import itertools
 import struct
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import numpy as np
 
 from jaxcnn.data._dataset import DataError, Split
 from jaxcnn.data._progress import track
+
+TOGETHER = 1000  # records that are decoded at a time where all are
 
 
 def read(folder: Path) -> tuple[Split, Split]:
@@ -41,7 +45,7 @@ class RecordSource:
 
     def read(self, numbers: np.ndarray) -> Split:
         """These examples, decoded."""
-        return _decoded(self._records.__getitems__(numbers.tolist()), len(numbers), self._shape)
+        return _decoded(self._records.__getitems__(numbers.tolist()), self._shape)
 
 
 def read_test(folder: Path) -> Split:
@@ -53,40 +57,53 @@ def read_test(folder: Path) -> Split:
 
 def _split(builder: Any, split: str) -> Split:
     count = builder.info.splits[split].num_examples
-    records = track(_records(builder, split), f"reading {builder.info.name}, {split}", count)
-    return _decoded(records, count, builder.info.features["image"].shape)
+    shape = builder.info.features["image"].shape
+    records = iter(track(_records(builder, split), f"reading {builder.info.name}, {split}", count))
+    some = iter(lambda: list(itertools.islice(records, TOGETHER)), [])
+    images, labels = zip(*(_decoded(of_some, shape) for of_some in some), strict=True)
+    return Split(np.concatenate(images), np.concatenate(labels))
 
 
-def _decoded(records: Iterable[bytes], count: int, shape: tuple[int, ...]) -> Split:
+def _decoded(records: Sequence[bytes], shape: tuple[int, ...]) -> Split:
     from tensorflow_datasets.proto import tf_example_pb2
 
-    images = np.empty((count, *shape), np.uint8)
-    labels = np.empty(count, np.int32)
-    for index, record in enumerate(records):
-        # to decode here takes a third of the time that the builder's own features take
-        example = tf_example_pb2.Example.FromString(record).features.feature
-        images[index, ..., 0] = _pixels(example["image"].bytes_list.value[0], *shape[:2])
-        labels[index] = example["label"].int64_list.value[0]
-    return Split(images, labels)
+    # to decode here takes a third of the time that the builder's own features take
+    examples = [tf_example_pb2.Example.FromString(record).features.feature for record in records]
+    pngs = [example["image"].bytes_list.value[0] for example in examples]
+    labels = [example["label"].int64_list.value[0] for example in examples]
+    return Split(_pixels(pngs, *shape[:2])[..., None], np.array(labels, np.int32))
 
 
-def _pixels(png: bytes, height: int, width: int) -> np.ndarray:
-    """A grey PNG's (height, width).
+def _pixels(pngs: Sequence[bytes], height: int, width: int) -> np.ndarray:
+    """Of grey PNGs (len(pngs), height, width), uint8.
 
-    To open a picture of 28x28 as a file takes Pillow twice as long as its decoder takes; that is given the chunks of
-    data at once where the header is the usual one (https://www.w3.org/TR/png/#11IHDR): 8 bits, grey, not interlaced.
+    A picture of 28x28 costs Pillow ten times its arithmetic, so that all are given to it as one, above each other.
+    A filter may refer to the row above, which is all 0 for a picture's first: between pictures comes such a row.
     """
     from PIL import Image
 
-    if png[12:29] != b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0):
-        return np.asarray(Image.open(io.BytesIO(png)))
-    data, at = b"", 8
+    rows = b"".join(bytes(width + 1) + _filtered(png, height, width) for png in pngs)
+    tall = Image.frombytes("L", (width, len(pngs) * (height + 1)), zlib.compress(rows, 0), "zip", "L")
+    return np.frombuffer(tall.tobytes(), np.uint8).reshape(len(pngs), height + 1, width)[:, 1:]
+
+
+def _filtered(png: bytes, height: int, width: int) -> bytes:
+    """A grey PNG's rows as it has them, each after the number of its filter (https://www.w3.org/TR/png/#9Filters)."""
+    if png[12:29] != b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0):  # 8 bits, grey, not interlaced
+        from PIL import Image
+
+        pixels = np.asarray(Image.open(io.BytesIO(png))).astype(np.uint8)
+        return np.pad(pixels, ((0, 0), (1, 0))).tobytes()  # filter 0 is none
+    size = height * (width + 1)
+    inflate, rows, at = zlib.decompressobj(), b"", 8
     while at < len(png):
         length, kind = struct.unpack_from(">I4s", png, at)
-        data += png[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
+        if kind == b"IDAT":
+            rows += inflate.decompress(png[at + 8 : at + 8 + length], size + 1 - len(rows))
         at += 12 + length
-    pixels = Image.frombytes("L", (width, height), data, "zip", "L").tobytes()
-    return np.frombuffer(pixels, np.uint8).reshape(height, width)
+    if not inflate.eof or len(rows) != size:
+        raise ValueError(f"a PNG of {height}x{width} pixels is cut short, or holds more than these")
+    return rows
 
 
 def _records(builder: Any, split: str) -> Iterable[bytes]:
