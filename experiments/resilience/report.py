@@ -21,12 +21,12 @@ def report() -> None:
             way,
             f"{figures['ms a step, min']:.1f}",
             f"{figures['ms a step, median']:.1f}",
-            f"{figures['overhead by minima']:+.1%}",
-            f"{figures['overhead, median of the rounds']:+.1%}",
+            f"{figures['overhead']['median']:+.1%}",
+            f"{figures['overhead']['from']:+.1%} to {figures['overhead']['to']:+.1%}",
         )
         for way, figures in overhead["ways"].items()
     ]
-    head = ("way", "ms a step, minimum", "median", "overhead by minima", "median of the rounds' overheads")
+    head = ("way", "ms a step, minimum", "median", "overhead, median of the rounds", "its 95 % interval")
     insert(HERE / "README.md", "overhead", f"{table(head, ways)}\n\n{made_by.format(**overhead['made_by'])}")
 
 
