@@ -20,6 +20,7 @@ import jaxcnn.bench
 from jaxcnn import cli
 from jaxcnn.bench import Case, compiled_cases, ops_cases, product_rate, run, steps_cases
 
+MAPS = Path("/proc/self/maps")
 ACCELERATORS = Path(__file__).parents[1] / "experiments" / "accelerators" / "results"
 
 
@@ -64,6 +65,17 @@ def test_where_ours_is_slower_more_rounds_are_made() -> None:
 
     case = square_of("square", ours=lambda x: jax.pure_callback(squared, x, x), autodiff=lambda x: x**2)
     assert [row["rounds"] for again in (False, True) for row in run([case], seconds=0, again=again)] == [5, 40]
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="counts a process's memory maps, as Linux lists them")
+def test_programs_do_not_pile_up() -> None:
+    """Each is three maps or more, and a process may have 65,530."""
+    cases = [
+        square_of(str(power), ours=lambda x, power=power: x**power, autodiff=lambda x, power=power: x**power)
+        for power in range(2, 32)
+    ]
+    maps = [len(MAPS.read_text().splitlines()) for _ in run(cases, seconds=0, again=False)]
+    assert maps[-1] < maps[4] + 40
 
 
 @pytest.mark.parametrize("wrong", [lambda x: 1.01 * x * x, lambda x: x[:4], lambda x: x * jnp.nan])

@@ -50,6 +50,9 @@ class Case:
 def run(cases: Iterable[Case], *, seconds: float = 1.0, seed: int = 0, again: bool = True) -> Iterator[dict[str, Any]]:
     """A row for each case: minimum and median of each way's time, and its temporaries.
 
+    jax's caches are cleared after each: a compiled program is some memory maps, of which Linux gives a process 65,530,
+    and `ops --tune` compiles thousands.
+
     Args:
         cases: what to time.
         seconds: time to spend on each, compiling aside; at least 5 rounds are made, and 2 of a way that is `hopeless`.
@@ -90,6 +93,7 @@ def run(cases: Iterable[Case], *, seconds: float = 1.0, seed: int = 0, again: bo
                 for way, taken in times.items()
             },
         }
+        jax.clear_caches()
 
 
 def _time_once(
