@@ -556,6 +556,11 @@ CASES = {
             "checkpoints cannot be used for checkpoints",
             put("young/checkpoints", write("young/checkpoints")),
         ),
+        Case("train --resume young", "config.json is damaged: keep is 0", config("young", keep=0)),
+        Case(
+            "train --resume young", "config.json is damaged: .*checkpoint_every", config("young", checkpoint_every="")
+        ),
+        Case("train --resume young", "config.json is damaged: .*tensorboard", config("young", tensorboard="yes")),
         Case("train --resume young", "no checkpoint in .* can be read", in_checkpoints("note/metadata", DEEP)),
         Case("train --resume young", "no checkpoint in .* can be read", in_checkpoints("note/metadata", "{}")),
         Case(
@@ -746,7 +751,7 @@ def test_what_an_unfinished_run_says_is_said_to_be_that(prepared: Path) -> None:
     process = start("predict", "young", "digit.png", cwd=prepared)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0 and out.startswith("digit.png: ")
-    assert err.startswith("jaxcnn: young is not finished (interrupted): its parameters are those of the last epoch")
+    assert err.startswith("jaxcnn: young is not finished (interrupted): its parameters are the last that")
 
 
 def test_a_coordinator_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from importlib import resources
@@ -31,8 +32,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from jaxcnn import data
+from jaxcnn import data, runs
 from jaxcnn.data import _originals, _prepared, _progress, _tfds
+from tests import command
 
 FOUR_FILES = [
     "train-images-idx3-ubyte.gz",
@@ -422,6 +424,18 @@ def test_damaged_prepared_set(damage: Callable[[bytes], bytes], small: tuple[Pat
     assert str(records.parent) in line_of(error)
 
 
+def test_records_that_are_damaged_while_they_are_streamed(small: tuple[Path, data.Dataset], tmp_path: Path) -> None:
+    """The command says so in a line, and keeps the run."""
+    records = small[0] / "mnist" / "3.0.1" / "mnist-train.array_record-00000-of-00001"
+    records.write_bytes(flip_a_byte(records.read_bytes()))
+    arguments = ["--data", "mnist", "--stream", "--batch-size", "1", "--out", "run"]
+    process = command.start("train", *arguments, cwd=tmp_path, TFDS_DATA_DIR=str(small[0]))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1 and len(err.splitlines()) == 1, err
+    assert f"mnist: {records.parent} cannot be read" in err and "jaxcnn train --resume run goes on" in err
+    assert runs.read_config(tmp_path / "run")["status"] == "interrupted"
+
+
 def test_prepared_set_with_other_labels(small: tuple[Path, data.Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
     (train, test, _) = small[1]
     other = _tfds.fingerprint(data.Split(train.images, (train.labels + 1) % 10))
@@ -572,10 +586,12 @@ def test_pixels_of_grey_pngs(options: dict[str, Any]) -> None:
     np.testing.assert_array_equal(_prepared._pixels(pngs, 300, 400), pixels)
 
 
-def png_of(rows: bytes, height: int, width: int) -> bytes:
-    """A grey PNG of rows that begin with the number of their filter; the checksums of its chunks are left 0."""
+def png_of(rows: bytes, height: int, width: int, chunk: int = 10**6) -> bytes:
+    """A grey PNG of rows that begin with the number of their filter, in chunks of this size, their checksums left 0."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    packed = zlib.compress(rows)
+    parts = [(b"IDAT", packed[at : at + chunk]) for at in range(0, len(packed), chunk)]
+    chunks = [(b"IHDR", header), *parts, (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(of)) + kind + of + bytes(4) for kind, of in chunks)
 
 
@@ -595,20 +611,43 @@ def test_a_filter_does_not_reach_into_the_picture_above(filtered: int, first: li
     np.testing.assert_array_equal(found, [[first, second]] * 3)
 
 
-def test_pixels_of_pngs_of_several_kinds() -> None:
-    pixels = np.random.default_rng(0).integers(0, 2, (5, 9))
-    pngs = [saved(pixels.astype(bool)), saved(pixels.astype(np.uint8)), saved(pixels.astype(bool))]
-    np.testing.assert_array_equal(_prepared._pixels(pngs, 5, 9), [pixels] * 3)
+@pytest.mark.parametrize(
+    ("pixels", "options"),
+    [
+        (np.zeros((28, 28), bool), {}),
+        (np.zeros((28, 28), np.uint16), {}),
+        (np.zeros((28, 28, 3), np.uint8), {}),
+        (np.zeros((28, 28, 4), np.uint8), {}),
+        (np.zeros((14, 28), np.uint8), {}),
+        (np.zeros((28, 56), np.uint8), {}),
+    ],
+)
+def test_a_picture_of_another_kind_is_refused(pixels: npt.NDArray[Any], options: dict[str, Any]) -> None:
+    png = saved(np.zeros((28, 28), np.uint8))
+    with pytest.raises(ValueError, match="a picture is no PNG of 28x28 grey pixels of 8 bits"):
+        _prepared._pixels([png, saved(pixels, **options), png], 28, 28)
+
+
+def test_what_comes_after_a_png_is_nothing_of_it() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    np.testing.assert_array_equal(
+        _prepared._pixels([saved(pixels) + bytes(1 + n) for n in range(99)], 28, 28)[98], pixels
+    )
 
 
 def test_pixels_of_a_damaged_png() -> None:
     png = saved(np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8))
-    for damaged in (png[:200], png[:100] + bytes([png[100] ^ 255]) + png[101:]):
-        with pytest.raises((ValueError, struct.error, zlib.error)):
+    for damaged in (png[:200], png[:50], png[:100] + bytes([png[100] ^ 255]) + png[101:]):
+        with pytest.raises((ValueError, zlib.error), match="cut short|while decompressing"):
             _prepared._pixels([png, damaged], 28, 28)
 
 
 @pytest.mark.parametrize("size", [28 * 29 - 1, 28 * 29 + 1, 10**8])
-def test_a_png_that_does_not_hold_what_it_declares(size: int) -> None:
+@pytest.mark.parametrize("chunk", [10**6, 100, 1])
+def test_a_png_that_does_not_hold_what_it_declares(size: int, chunk: int) -> None:
+    png = png_of(bytes(size), 28, 28, chunk)
+    tracemalloc.start()
     with pytest.raises(ValueError, match="a PNG of 28x28 pixels is cut short, or holds more than these"):
-        _prepared._pixels([png_of(bytes(size), 28, 28)], 28, 28)
+        _prepared._pixels([png], 28, 28)
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()

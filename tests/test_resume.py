@@ -54,6 +54,10 @@ def parameters(folder: Path) -> dict[str, bytes]:
         return {name: archive[name].tobytes() for name in archive}
 
 
+def checkpoints(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "checkpoints").iterdir() if path.name.isdigit()}
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
@@ -107,6 +111,7 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_bits(cut: Path, status: st
     out, err = finish(start("--resume", cut.name, cwd=home))
     assert "goes on from the checkpoint at step " in out and err == ""
     assert parameters(cut) == parameters(whole)
+    assert checkpoints(cut) == checkpoints(whole) and "9800" in checkpoints(cut)  # as often as the run was begun with
     config = runs.read_config(cut)
     assert config == runs.read_config(whole) and config["status"] == "finished"
     timeless = [
@@ -192,7 +197,7 @@ def test_early_stopping_keeps_the_best_epoch(home: Path) -> None:
     losses = [line["validation_loss"] for line in lines]
     best = 1 + int(np.argmin(losses))
     assert len(lines) == best + 2 < 30
-    assert lines[-1]["test_epoch"] == best and re.search(rf"keeps the best epoch's parameters +│ {best} ", out)
+    assert lines[-1]["test_epoch"] == best and re.search(rf"parameters are kept, the best +│ {best} ", out)
 
 
 def test_streaming_in_bfloat16_with_event_files(home: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -119,6 +121,52 @@ def test_a_loss_that_is_not_finite_names_its_step_of_the_epoch(
     assert [next(run).step, next(run).step] == [1, 2]
     with pytest.raises(train.NotFiniteError, match="the loss is not finite at step 11$"):
         next(run)
+
+
+@dataclass
+class Given:
+    """Batches that are what they are, whatever order is asked for."""
+
+    batches: list[dict[str, np.ndarray]]
+    batch_size: int = 2
+    count: int = 8
+
+    def in_order(self, order: np.ndarray, start: int = 0) -> Iterator[dict[str, np.ndarray]]:
+        yield from self.batches[start:]
+
+
+def batch(images: Any = "uint8", labels: Any = "int32", size: int = 2, side: int = 28) -> dict[str, np.ndarray]:
+    return {"image": np.zeros((size, side, side, 1), images), "label": np.zeros(size, labels)}
+
+
+IS_RIGHT = r"fit_stream: a batch must be image uint8 \(2, 28, 28, 1\), label int32 \(2,\), got "
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        ([batch(), batch("float32")], IS_RIGHT + r"image float32 \(2,"),
+        ([batch(), batch(labels="int64")], IS_RIGHT + ".*label int64"),
+        ([batch(), batch(size=1)], IS_RIGHT + r"image uint8 \(1,"),
+        ([batch(size=1)], IS_RIGHT + r"image uint8 \(1,"),
+        ([batch(), batch(side=14)], IS_RIGHT + r"image uint8 \(2, 14,"),
+        ([batch(), batch() | {"weight": np.zeros(2)}], IS_RIGHT + ".*weight float64"),
+        ([batch()] * 3, "fit_stream: 8 examples are 4 batches, and epoch 1 had 3"),
+        ([], "fit_stream: 8 examples are 4 batches, and epoch 1 had 0"),
+    ],
+)
+def test_batches_that_are_not_what_they_must_be(batches: list[dict[str, np.ndarray]], message: str) -> None:
+    step = train.make_train_step(single_filter.apply, optax.sgd(0.1))
+    state = train.init_state(single_filter.init(jax.random.key(0)), optax.sgd(0.1), jax.random.key(1))
+    with pytest.raises(ValueError, match=message):
+        list(train.fit_stream(state, step, Given(batches), epochs=2))
+
+
+def test_what_comes_after_an_epochs_batches_is_left() -> None:
+    step = train.make_train_step(single_filter.apply, optax.sgd(0.1))
+    state = train.init_state(single_filter.init(jax.random.key(0)), optax.sgd(0.1), jax.random.key(1))
+    *_, last = train.fit_stream(state, step, Given([batch()] * 7), epochs=2)
+    assert (last.step, last.epoch) == (8, 2)
 
 
 def test_the_embedded_set_streams() -> None:

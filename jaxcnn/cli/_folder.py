@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,12 +94,22 @@ def warn_of_other_surroundings(folder: Path, config: dict[str, Any], place: Plac
 
     before = runs.read_config(folder)
     differing = [
-        f"{name} {before.get(name)} then, {config[name]} now"
+        f"{name} {_in_words(before.get(name))} then, {_in_words(config[name])} now"
         for name in runs.surroundings(place.mesh)
         if before.get(name) != config[name]
     ]
     if differing:
         warn(f"the place differs, so that results may differ in their last bits: {'; '.join(differing)}", place)
+
+
+def _in_words(value: Any) -> Any:
+    """A list of devices by how many there are of each kind; all else as it is."""
+    match value:
+        case [{"kind": _}, *_]:
+            kinds = Counter(device.get("kind") for device in value)
+            return ", ".join(f"{count} of {kind}" for kind, count in kinds.items())
+        case _:
+            return value
 
 
 def warn_of_unfinished(run: Run) -> None:
@@ -107,6 +118,4 @@ def warn_of_unfinished(run: Run) -> None:
 
     if not runs.is_finished(run.config):
         status = run.config.get("status")
-        warn(
-            f"{run.folder} is not finished ({status}): its parameters are those of the last epoch that it came through"
-        )
+        warn(f"{run.folder} is not finished ({status}): its parameters are the last that training had kept")

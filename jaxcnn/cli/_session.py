@@ -13,6 +13,7 @@ from jaxcnn.cli._display import Display
 from jaxcnn.cli._examples import Examples, keys_of, steps_of
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._interrupt import Interrupt
+from jaxcnn.cli._keeping import Keeping
 from jaxcnn.cli._place import Place, warn
 from jaxcnn.cli._settings import Settings
 
@@ -24,14 +25,6 @@ if TYPE_CHECKING:
 
 
 MAX_UNSAVED = 2  # epochs in metrics.jsonl while the first checkpoint is being written
-
-
-class Keeping(NamedTuple):
-    """What is kept along the way: a checkpoint each `every` steps beside each epoch's, the `newest` of them."""
-
-    every: int | None
-    newest: int
-    tensorboard: bool
 
 
 class Session(NamedTuple):
@@ -109,11 +102,12 @@ def _follow(
     """Take note of each report, to the last one's state; None where nothing was left to train.
 
     Raises:
-        Failure: interrupted, or the loss is not finite.
+        Failure: interrupted, the loss is not finite, or what is streamed cannot be read.
     """
+    from jaxcnn.data import DataError
     from jaxcnn.train import NotFiniteError
 
-    settings, every, state = session.settings, session.keeping.every, None
+    settings, every, state = session.settings, session.keeping.checkpoint_every, None
     try:
         with Interrupt() as interrupt, Display(session.console, settings.epochs) as display:
             for report in reports:
@@ -142,6 +136,10 @@ def _follow(
             f"interrupted: {recorder.folder} keeps {recorder.kept()}; jaxcnn train --resume {recorder.folder} goes on",
             interrupt.code,
         ) from None
+    except DataError as error:
+        checkpoints.wait()
+        recorder.end_as("interrupted")
+        raise Failure(f"{error}; then jaxcnn train --resume {recorder.folder} goes on", 1) from error
     except NotFiniteError as error:
         recorder.end_as("failed")
         kept = recorder.kept()
@@ -227,7 +225,7 @@ def _reports(
             batches,
             epochs=settings.epochs,
             in_one_program=settings.ops == "manual",
-            pause_every=keeping.every,
+            pause_every=keeping.checkpoint_every,
             totals=totals,
             mesh=place.mesh,
         )
@@ -243,7 +241,7 @@ def _reports(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         in_one_program=settings.ops == "manual",
-        pause_every=keeping.every,
+        pause_every=keeping.checkpoint_every,
         totals=totals,
         mesh=place.mesh,
     )

@@ -13,9 +13,10 @@ from rich.table import Table
 from jaxcnn.cli._examples import Examples, check_steps, examples_of
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._folder import folder_of, locked, quiet_orbax, refuse_odd_name, warn_of_other_surroundings
+from jaxcnn.cli._keeping import Keeping
 from jaxcnn.cli._place import Place, place_of
 from jaxcnn.cli._processes import Processes, stand_by
-from jaxcnn.cli._session import Keeping, Session, run
+from jaxcnn.cli._session import Session, run
 from jaxcnn.cli._settings import DEFAULTS, MAX_SEED, Settings, differences, parse_clip, settle
 
 if TYPE_CHECKING:
@@ -94,10 +95,18 @@ def train(
     checkpoint_every: Annotated[
         int | None, typer.Option(min=1, help="A checkpoint after so many steps, beside the one at each epoch's end.")
     ] = None,
-    keep: Annotated[int, typer.Option(min=1, help="How many of the newest checkpoints are kept, beside the best.")] = 2,
+    keep: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many of the newest checkpoints are kept, beside the best.", show_default="2"),
+    ] = None,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write event files for TensorBoard as well.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--tensorboard/--no-tensorboard",
+            help="Write event files for TensorBoard as well.",
+            show_default="no-tensorboard",
+        ),
+    ] = None,
     devices: Annotated[
         int | None,
         typer.Option(min=1, help="Devices to share each batch among.", show_default="1; all, of several processes"),
@@ -134,6 +143,8 @@ def train(
         "ops": ops,
         "stream": stream or None,
     }
+    from jaxcnn import runs
+
     asked = {name: value for name, value in choices.items() if value is not None}
     others = Processes(coordinator, processes, process_id)
     others.check()
@@ -142,37 +153,42 @@ def train(
         raise Failure("give --resume or --out, not both: a run goes on in its own folder")
     if is_distributed and out is None and resume is None:
         raise Failure("several processes need --out: the folder that all of them know")
-    settings = settle(asked) if resume is None else _settings_of(resume, asked)
-    if settings is None:
-        print(f"{resume} is finished: nothing is left to do")
-        return
-    if tensorboard:
+    keeping = Keeping()
+    if resume is None:
+        settings = settle(asked)
+    else:
+        config = runs.read_config(resume)
+        settings, keeping = _settings_of(resume, config, asked), Keeping.of_config(resume / runs.CONFIG, config)
+        if runs.is_finished(config):
+            print(f"{resume} is finished: nothing is left to do")
+            return
+    keeping = keeping.but({"checkpoint_every": checkpoint_every, "keep": keep, "tensorboard": tensorboard})
+    if keeping.tensorboard:
         from jaxcnn import tensorboard as event_files
 
         event_files.require()
     if is_distributed:
         stand_by()
         others.join()
-    _train(settings, source, download, out, resume, Keeping(checkpoint_every, keep, tensorboard), devices)
+    _train(settings, source, download, out, resume, keeping, devices)
 
 
-def _settings_of(folder: Path, asked: dict[str, Any]) -> Settings | None:
-    """The settings of the run to go on with; None where it is finished.
+def _settings_of(folder: Path, config: dict[str, Any], asked: dict[str, Any]) -> Settings:
+    """The settings of the run to go on with.
 
     Raises:
         Failure: what is asked for differs.
-        RunError: it is no run's folder.
+        RunError: they are no settings.
     """
     from jaxcnn import runs
 
-    config = runs.read_config(folder)
     settings = Settings.of_config(folder / runs.CONFIG, config)
     differing = differences(asked, settings)
     if differing:
         raise Failure(
             f"{folder} was begun otherwise ({'; '.join(differing)}): leave the option out, or begin a new run"
         )
-    return None if runs.is_finished(config) else settings
+    return settings
 
 
 def _train(
@@ -197,7 +213,7 @@ def _train(
     except (ValueError, jaxcnn.data.DataError) as error:
         raise Failure(_with_options_named(str(error))) from error
     check_steps(settings, examples)
-    config = _config(settings, examples, place)
+    config = _config(settings, keeping, examples, place)
     console = Console(highlight=False, soft_wrap=True, quiet=not place.leads)
     session = Session(settings, examples, place, keeping, console)
     folder = folder_of(settings, out, resume, place)
@@ -212,14 +228,14 @@ def _train(
                 warn_of_other_surroundings(folder, config, place)
             elif place.leads:
                 runs.write_config(folder, config)  # before all else: from here on --resume can go on
-            with Checkpoints(folder, keep=keeping.newest) as checkpoints:
+            with Checkpoints(folder, keep=keeping.keep) as checkpoints:
                 recorder = run(session, recorder_of, checkpoints)
     except CheckpointError as error:
         raise Failure(str(error)) from error
     console.print(_table(recorder, examples, place))
 
 
-def _config(settings: Settings, examples: Examples, place: Place) -> dict[str, Any]:
+def _config(settings: Settings, keeping: Keeping, examples: Examples, place: Place) -> dict[str, Any]:
     from jaxcnn import runs
 
     return {
@@ -233,6 +249,7 @@ def _config(settings: Settings, examples: Examples, place: Place) -> dict[str, A
             "classes": list(examples.classes),
         },
         **settings.to_config(),
+        **keeping._asdict(),
         **runs.surroundings(place.mesh),
     }
 
@@ -265,8 +282,10 @@ def _table(recorder: runs.Recorder, examples: Examples, place: Place) -> Table:
     table.add_row(f"{held_out} accuracy", f"[bold]{last['test_accuracy']:.2%}[/]")
     table.add_row(f"{held_out} loss", f"{last['test_loss']:.4f}")
     table.add_row(f"{held_out} images", f"{len(examples.test.images):,}")
+    epochs, asked = last["epoch"], recorder.config["epochs"]
+    table.add_row("epochs", f"{epochs}" + (f" of {asked}: stopped early" if epochs < asked else ""))
     if "test_epoch" in last:
-        table.add_row("keeps the best epoch's parameters", f"{last['test_epoch']}")
+        table.add_row("epoch whose parameters are kept, the best", f"{last['test_epoch']}")
     table.add_row("training accuracy, last epoch", f"{last['accuracy']:.2%}")
     table.add_row("images/s", f"{last['images_per_second']:,.0f}")
     if place.mesh is not None:

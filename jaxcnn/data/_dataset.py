@@ -36,3 +36,8 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 DIGITS = tuple("0123456789")
+
+
+def one_line(error: Exception) -> str:
+    """An error's kind and text."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.data._dataset import DataError, Split
+from jaxcnn.data._dataset import DataError, Split, one_line
 from jaxcnn.data._progress import track
 
 TOGETHER = 1000  # records that are decoded at a time where all are
@@ -37,6 +37,7 @@ class RecordSource:
                 f"{folder} is prepared as {builder.info.file_format.value}, which cannot be read in any order: prepare "
                 "it as array_record to stream it, or load it whole"
             )
+        self._folder = folder
         self._shape = builder.info.features["image"].shape
         self._records = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
@@ -44,8 +45,15 @@ class RecordSource:
         return len(self._records)
 
     def read(self, numbers: np.ndarray) -> Split:
-        """These examples, decoded."""
-        return _decoded(self._records.__getitems__(numbers.tolist()), self._shape)
+        """These examples, decoded.
+
+        Raises:
+            DataError: they cannot be read; in the midst of a training too.
+        """
+        try:
+            return _decoded(self._records.__getitems__(numbers.tolist()), self._shape)
+        except Exception as error:  # a damaged file makes its reader raise almost anything
+            raise unreadable(self._folder, error) from error
 
 
 def read_test(folder: Path) -> Split:
@@ -53,6 +61,13 @@ def read_test(folder: Path) -> Split:
     import tensorflow_datasets as tfds
 
     return _split(tfds.builder_from_directory(folder), "test")
+
+
+def unreadable(folder: Path, error: Exception) -> DataError:
+    """What to say of a prepared set, <name>/<version>, that cannot be read."""
+    return DataError(
+        f"{folder.parent.name}: {folder} cannot be read ({one_line(error)}): delete that folder and prepare it again"
+    )
 
 
 def _split(builder: Any, split: str) -> Split:
@@ -88,18 +103,21 @@ def _pixels(pngs: Sequence[bytes], height: int, width: int) -> np.ndarray:
 
 
 def _filtered(png: bytes, height: int, width: int) -> bytes:
-    """A grey PNG's rows as it has them, each after the number of its filter (https://www.w3.org/TR/png/#9Filters)."""
-    if png[12:29] != b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0):  # 8 bits, grey, not interlaced
-        from PIL import Image
+    """A PNG's rows as it has them, each after the number of its filter (https://www.w3.org/TR/png/#9Filters).
 
-        pixels = np.asarray(Image.open(io.BytesIO(png))).astype(np.uint8)
-        return np.pad(pixels, ((0, 0), (1, 0))).tobytes()  # filter 0 is none
+    Raises:
+        ValueError: it is not (height, width) grey pixels of 8 bits, not interlaced, or is damaged.
+    """
+    if png[:29] != b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 0, 0, 0, 0):
+        raise ValueError(f"a picture is no PNG of {height}x{width} grey pixels of 8 bits")
     size = height * (width + 1)
     inflate, rows, at = zlib.decompressobj(), b"", 8
-    while at < len(png):
+    while at + 8 <= len(png) and len(rows) <= size:
         length, kind = struct.unpack_from(">I4s", png, at)
+        if kind == b"IEND":
+            break
         if kind == b"IDAT":
-            rows += inflate.decompress(png[at + 8 : at + 8 + length], size + 1 - len(rows))
+            rows += inflate.decompress(png[at + 8 : at + 8 + length], size + 1 - len(rows))  # at most one byte too many
         at += 12 + length
     if not inflate.eof or len(rows) != size:
         raise ValueError(f"a PNG of {height}x{width} pixels is cut short, or holds more than these")

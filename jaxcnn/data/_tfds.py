@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcnn.data import _arrays, _originals, _prepare, _prepared
-from jaxcnn.data._dataset import DIGITS, DataError, Dataset, Split, expanded
+from jaxcnn.data._dataset import DIGITS, DataError, Dataset, Split, expanded, one_line
 from jaxcnn.data._stream import Streamed
 
 VERSION = "3.0.1"  # of both sets
@@ -53,7 +53,7 @@ def stream(name: str, source: Path | None, download: bool) -> Streamed:
     except (DataError, ImportError):
         raise
     except Exception as error:
-        raise _unreadable(name, folder, error) from error
+        raise _prepared.unreadable(folder, error) from error
 
 
 def _data_dir() -> Path:
@@ -80,7 +80,7 @@ def _prepare_set(name: str, data_dir: Path, source: Path | None, download: bool)
     except (DataError, ImportError):
         raise
     except Exception as error:  # checksum, network, disk: each of its parts raises its own
-        raise DataError(f"{name}: not prepared in {data_dir}: {_one_line(error)}") from error
+        raise DataError(f"{name}: not prepared in {data_dir}: {one_line(error)}") from error
 
 
 def _read_prepared(name: str, folder: Path) -> tuple[Split, Split]:
@@ -89,7 +89,7 @@ def _read_prepared(name: str, folder: Path) -> tuple[Split, Split]:
     except ImportError:
         raise
     except Exception as error:  # a damaged file makes its reader raise almost anything
-        raise _unreadable(name, folder, error) from error
+        raise _prepared.unreadable(folder, error) from error
     found, expected = tuple(fingerprint(split) for split in splits), FINGERPRINTS[name]
     if found != expected:
         raise DataError(
@@ -97,10 +97,6 @@ def _read_prepared(name: str, folder: Path) -> tuple[Split, Split]:
             "that folder and prepare it again"
         )
     return splits
-
-
-def _unreadable(name: str, folder: Path, error: Exception) -> DataError:
-    return DataError(f"{name}: {folder} cannot be read ({_one_line(error)}): delete that folder and prepare it again")
 
 
 def fingerprint(split: Split) -> int:
@@ -116,7 +112,7 @@ def _read_cache(cache: Path, classes: tuple[str, ...]) -> Dataset | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as error:  # damaged, most likely
-        warnings.warn(f"{cache} cannot be read ({_one_line(error)}): it is made again", stacklevel=4)
+        warnings.warn(f"{cache} cannot be read ({one_line(error)}): it is made again", stacklevel=4)
         return None
 
 
@@ -124,8 +120,4 @@ def _write_cache(cache: Path, dataset: Dataset) -> None:
     try:
         _arrays.write(cache, dataset)
     except OSError as error:
-        warnings.warn(f"{cache} cannot be written ({_one_line(error)}): loading stays slow", stacklevel=4)
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        warnings.warn(f"{cache} cannot be written ({one_line(error)}): loading stays slow", stacklevel=4)

@@ -104,12 +104,18 @@ def ending(run: Recorded) -> str:
         >>> config = {"status": "failed", "epochs": 5}
         >>> ending(Recorded("a run", config, [{"epoch": 2, "step": 8}], None))
         'Failed after epoch 2 of 5; what is shown is of that epoch.'
+        >>> config = {"status": "finished", "epochs": 5}
+        >>> ending(Recorded("a run", config, [{"epoch": 3, "step": 12, "test_epoch": 2}], None))
+        'Finished after 3 of 5 epochs, stopped early; its parameters are those of epoch 2, the best.'
     """
     epochs = run.config["epochs"]
     epoch, step = (run.metrics[-1]["epoch"], run.metrics[-1]["step"]) if run.metrics else (0, 0)
     match run.config["status"]:
         case "finished":
-            return f"Finished after {epochs:,} epoch{'s' * (epochs != 1)}."
+            best = run.metrics[-1].get("test_epoch") if run.metrics else None
+            whole = f"{epochs:,} epoch{'s' * (epochs != 1)}"
+            kept = f"; its parameters are those of epoch {best:,}, the best" if best is not None else ""
+            return f"Finished after {f'{epoch:,} of {whole}, stopped early' if 0 < epoch < epochs else whole}{kept}."
         case "interrupted":
             where = f"at step {step:,}, in epoch {epoch:,} of {epochs:,}" if run.metrics else "before anything was kept"
             return f"Interrupted {where}: not trained to the end."

@@ -223,7 +223,7 @@ def fit_stream(
         a `Report` about twice a second, and at the end of each epoch.
 
     Raises:
-        ValueError: sizes that do not fit.
+        ValueError: sizes that do not fit, a batch of another size or dtype than it must have, too few of them.
         NotFiniteError: the loss is not finite; says at which step.
     """
     reader = _batches_from(batches, local_key(state.key), int(state.step))
@@ -313,11 +313,31 @@ def _loop(
 
 
 def _batches_from(batches: Batches, key: jax.Array, taken: int) -> Iterator[dict[str, np.ndarray]]:
-    """All batches from the one after `taken` steps on, epoch after epoch."""
-    epochs_done, start = divmod(taken, batches.count // batches.batch_size)
+    """All batches from the one after `taken` steps on, epoch after epoch, each of the size and dtypes it must have.
+
+    Raises:
+        ValueError: one is not, or an epoch ends before its time.
+    """
+    steps = batches.count // batches.batch_size
+    size = batches.batch_size // jax.process_count()
+    epochs_done, at = divmod(taken, steps)
+    expected: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
     for epoch in itertools.count(epochs_done + 1):
-        yield from batches.in_order(np.asarray(epoch_order(key, epoch, batches.count)), start)
-        start = 0
+        order = np.asarray(epoch_order(key, epoch, batches.count))
+        for batch in itertools.islice(batches.in_order(order, at), steps - at):
+            forms = {name: (part.shape, part.dtype) for name, part in batch.items()}
+            expected = expected or {name: ((size, *shape[1:]), dtype) for name, (shape, dtype) in forms.items()}
+            if forms != expected:
+                raise ValueError(f"fit_stream: a batch must be {_in_words(expected)}, got {_in_words(forms)}")
+            at += 1
+            yield batch
+        if at < steps:
+            raise ValueError(f"fit_stream: {batches.count} examples are {steps} batches, and epoch {epoch} had {at}")
+        at = 0
+
+
+def _in_words(forms: dict[str, tuple[tuple[int, ...], np.dtype]]) -> str:
+    return ", ".join(f"{name} {dtype} {shape}" for name, (shape, dtype) in forms.items())
 
 
 def _stacked(batches: Iterator[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
