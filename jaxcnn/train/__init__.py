@@ -15,11 +15,9 @@ several of them: given a mesh, each device has its part of the batch, and the gr
 """
 
 from jaxcnn.train._evaluate import evaluate as evaluate
-from jaxcnn.train._fit import Batches as Batches
 from jaxcnn.train._fit import NotFiniteError as NotFiniteError
 from jaxcnn.train._fit import Report as Report
 from jaxcnn.train._fit import Totals as Totals
-from jaxcnn.train._fit import epoch_order as epoch_order
 from jaxcnn.train._fit import fit as fit
 from jaxcnn.train._fit import fit_stream as fit_stream
 from jaxcnn.train._mesh import AXIS as AXIS
@@ -30,6 +28,8 @@ from jaxcnn.train._optimizer import OPTIMIZERS as OPTIMIZERS
 from jaxcnn.train._optimizer import SCHEDULES as SCHEDULES
 from jaxcnn.train._optimizer import learning_rates as learning_rates
 from jaxcnn.train._optimizer import make_optimizer as make_optimizer
+from jaxcnn.train._read import Batches as Batches
+from jaxcnn.train._read import epoch_order as epoch_order
 from jaxcnn.train._step import PRECISIONS as PRECISIONS
 from jaxcnn.train._step import Batch as Batch
 from jaxcnn.train._step import Metrics as Metrics

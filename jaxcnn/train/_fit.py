@@ -6,20 +6,20 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
-from jaxcnn.train._mesh import EACH_IN_PARTS, local_key, replicated
+from jaxcnn.train._mesh import local_key, replicated
+from jaxcnn.train._read import TOGETHER, Batches, batches_from, epoch_order, on_devices, stacked
 from jaxcnn.train._step import Batch, Metrics, Step, TrainState
 
 SEGMENT_SECONDS = 0.5
 SEGMENT_STEPS_TOGETHER = 16  # of several processes, whose clocks differ: all report after the same steps
-STREAMED_TOGETHER = 8  # batches of a stream that one call computes with, while as many are read
 
 
 class NotFiniteError(ArithmeticError):
@@ -70,28 +70,6 @@ class Report(NamedTuple):
         return self.step % self.steps_per_epoch == 0
 
 
-@runtime_checkable
-class Batches(Protocol):
-    """Where `fit_stream` reads from, as `jaxcnn.data.Stream`."""
-
-    @property
-    def batch_size(self) -> int:
-        """How many of them a step takes, over all processes."""
-        ...
-
-    @property
-    def count(self) -> int:
-        """How many examples there are."""
-        ...
-
-    def in_order(self, order: np.ndarray, start: int) -> Iterator[dict[str, np.ndarray]]:
-        """The whole batches of an epoch in this order of the examples, from batch `start` on.
-
-        This process's part of each, as NumPy arrays {"image": ..., "label": ...}.
-        """
-        ...
-
-
 # run(state, totals, epoch, start, stop) -> (state, totals): steps [start, stop) of an epoch
 Run = Callable[[TrainState, Totals, int, int, int], tuple[TrainState, Totals]]
 
@@ -110,7 +88,7 @@ class _Shuffled(NamedTuple):
 
 
 class _Streamed(NamedTuple):
-    """Some successive batches of an epoch, each array (STREAMED_TOGETHER, size, ...), from batch `first` on."""
+    """Some successive batches of an epoch, each array (TOGETHER, size, ...), from batch `first` on."""
 
     batches: Batch
     first: int | jax.Array
@@ -226,14 +204,14 @@ def fit_stream(
         ValueError: sizes that do not fit, a batch of another size or dtype than it must have, too few of them.
         NotFiniteError: the loss is not finite; says at which step.
     """
-    reader = _batches_from(batches, local_key(state.key), int(state.step))
+    reader = batches_from(batches, local_key(state.key), int(state.step))
     state = replicated(jax.tree.map(jnp.copy, state), mesh)
     segment = (_in_one_program if in_one_program else _step_by_step)(step, batches.batch_size)
 
     def run(state: TrainState, totals: Totals, epoch: int, start: int, stop: int) -> tuple[TrainState, Totals]:
-        for first in range(start, stop, STREAMED_TOGETHER):
-            end = min(first + STREAMED_TOGETHER, stop)
-            examples = _Streamed(_on_devices(_stacked(itertools.islice(reader, end - first)), mesh), first)
+        for first in range(start, stop, TOGETHER):
+            end = min(first + TOGETHER, stop)
+            examples = _Streamed(on_devices(stacked(itertools.islice(reader, end - first)), mesh), first)
             jax.block_until_ready(totals)  # of the group before: a fast reader must not fill the memory
             state, totals = segment(state, totals, examples, first, end)
         return state, totals
@@ -249,17 +227,6 @@ def fit_stream(
         pause_every,
         mesh,
     )
-
-
-def epoch_order(key: jax.Array, epoch: int, count: int) -> jax.Array:
-    """The order in which epoch `epoch`, counted from 1, goes through `count` examples: a permutation, integers.
-
-    Example:
-        >>> import jax
-        >>> sorted(epoch_order(jax.random.key(0), 1, 4).tolist())
-        [0, 1, 2, 3]
-    """
-    return _permutation(jax.random.fold_in(key, epoch), count)
 
 
 def _loop(
@@ -310,56 +277,6 @@ def _loop(
             accuracy=float(accuracy) / at,
             images_per_second=length * batch_size / seconds,
         )
-
-
-def _batches_from(batches: Batches, key: jax.Array, taken: int) -> Iterator[dict[str, np.ndarray]]:
-    """All batches from the one after `taken` steps on, epoch after epoch, each of the size and dtypes it must have.
-
-    Raises:
-        ValueError: one is not, or an epoch ends before its time.
-    """
-    steps = batches.count // batches.batch_size
-    size = batches.batch_size // jax.process_count()
-    epochs_done, at = divmod(taken, steps)
-    expected: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
-    for epoch in itertools.count(epochs_done + 1):
-        order = np.asarray(epoch_order(key, epoch, batches.count))
-        for batch in itertools.islice(batches.in_order(order, at), steps - at):
-            forms = {name: (part.shape, part.dtype) for name, part in batch.items()}
-            expected = expected or {name: ((size, *shape[1:]), dtype) for name, (shape, dtype) in forms.items()}
-            if forms != expected:
-                raise ValueError(f"fit_stream: a batch must be {_in_words(expected)}, got {_in_words(forms)}")
-            at += 1
-            yield batch
-        if at < steps:
-            raise ValueError(f"fit_stream: {batches.count} examples are {steps} batches, and epoch {epoch} had {at}")
-        at = 0
-
-
-def _in_words(forms: dict[str, tuple[tuple[int, ...], np.dtype]]) -> str:
-    return ", ".join(f"{name} {dtype} {shape}" for name, (shape, dtype) in forms.items())
-
-
-def _stacked(batches: Iterator[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """At most STREAMED_TOGETHER batches one upon another, and zeros up to that number: one shape, one compilation."""
-    stacked: dict[str, np.ndarray] = {}
-    for at, batch in enumerate(batches):
-        for name, part in batch.items():
-            stacked.setdefault(name, np.zeros((STREAMED_TOGETHER, *part.shape), part.dtype))[at] = part
-    return stacked
-
-
-def _on_devices(stacked: dict[str, np.ndarray], mesh: Mesh | None) -> Batch:
-    """This process's part of some batches, on its devices."""
-    if mesh is None:
-        return jax.device_put(stacked)
-    sharding = NamedSharding(mesh, EACH_IN_PARTS)
-    return {name: jax.make_array_from_process_local_data(sharding, part) for name, part in stacked.items()}
-
-
-@partial(jax.jit, static_argnames="count")
-def _permutation(key: jax.Array, count: int) -> jax.Array:
-    return jax.random.permutation(key, count)
 
 
 def _in_one_program(step: Step, batch_size: int) -> Segment:
