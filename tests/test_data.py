@@ -612,20 +612,20 @@ def test_a_filter_does_not_reach_into_the_picture_above(filtered: int, first: li
 
 
 @pytest.mark.parametrize(
-    ("pixels", "options"),
+    "pixels",
     [
-        (np.zeros((28, 28), bool), {}),
-        (np.zeros((28, 28), np.uint16), {}),
-        (np.zeros((28, 28, 3), np.uint8), {}),
-        (np.zeros((28, 28, 4), np.uint8), {}),
-        (np.zeros((14, 28), np.uint8), {}),
-        (np.zeros((28, 56), np.uint8), {}),
+        np.zeros((28, 28), bool),
+        np.zeros((28, 28), np.uint16),
+        np.zeros((28, 28, 3), np.uint8),
+        np.zeros((28, 28, 4), np.uint8),
+        np.zeros((14, 28), np.uint8),
+        np.zeros((28, 56), np.uint8),
     ],
 )
-def test_a_picture_of_another_kind_is_refused(pixels: npt.NDArray[Any], options: dict[str, Any]) -> None:
+def test_a_picture_of_another_kind_is_refused(pixels: npt.NDArray[Any]) -> None:
     png = saved(np.zeros((28, 28), np.uint8))
     with pytest.raises(ValueError, match="a picture is no PNG of 28x28 grey pixels of 8 bits"):
-        _prepared._pixels([png, saved(pixels, **options), png], 28, 28)
+        _prepared._pixels([png, saved(pixels), png], 28, 28)
 
 
 def test_what_comes_after_a_png_is_nothing_of_it() -> None:
