@@ -11,7 +11,7 @@ from pathlib import Path
 import jaxcnn
 
 SCRIPT = shutil.which("jaxcnn", path=sysconfig.get_path("scripts"))
-COMMAND = [SCRIPT] if SCRIPT else [sys.executable, "-m", "jaxcnn.cli"]
+COMMAND = [SCRIPT] if SCRIPT else [sys.executable, "-m", "jaxcnn"]
 REPOSITORY = Path(jaxcnn.__file__).parents[1]
 # most of a process's time is compiling the step that the one before it compiled
 COMPILED = tempfile.TemporaryDirectory()

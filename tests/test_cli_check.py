@@ -111,7 +111,7 @@ def test_what_there_is_not_is_one_line(
 
 def run(*options: str, stdout: int = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command in a process and an environment of its own."""
-    command = [sys.executable, "-m", "jaxcnn.cli", "check", *options]
+    command = [sys.executable, "-m", "jaxcnn", "check", *options]
     where = {"PYTHONPATH": str(Path(__file__).parents[1]), "JAX_PLATFORMS": "cpu", **environment}
     return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=os.environ | where)
 
