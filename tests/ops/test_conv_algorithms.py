@@ -16,7 +16,7 @@ from jax import lax
 from test_conv import GEOMETRIES, GOLDEN, MAPS, brute_kernel_gradient, convolutions
 
 from jaxcnn import ops, reference
-from jaxcnn.ops._conv import _choose, _chunks, _split
+from jaxcnn.ops._conv import _choose, _chunks, _overhang, _split
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes
 
@@ -25,6 +25,7 @@ ROUNDINGS = {"winograd4": 256, "fft": 256}
 CHUNKED = ["im2col", "taps"]
 ONLY_WITH: dict[str, dict[str, Any]] = {
     "canonical": {},
+    "overhang": {"padding": 1},
     "phases": {"stride": 2},
     "space_to_batch": {"dilation": 2},
     "split": {"groups": 2},
@@ -128,6 +129,71 @@ def test_gradients_to_second_order_by_canonical() -> None:
     assert_agree(conv, partial(reference.conv, **options), *args)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": "SAME"},
+        {"padding": "VALID"},
+        {"padding": ((2, 2), (0, 1)), "dilation": (1, 2)},  # longer than x already, along one axis
+        {"padding": ((1, 1), (0, 0)), "groups": 2},
+    ],
+    ids=["one row", "as many as the window cuts", "none", "along the cheaper axis"],
+)
+def test_gradients_to_second_order_by_overhang(options: dict[str, Any]) -> None:
+    args = integers((3, 7, 6, 2)), integers((3, 2, 2 // options.get("groups", 1), 4), seed=1)
+    conv = partial(ops.conv, **options, algorithm=("overhang", "overhang", "auto"))
+    assert_agree(conv, partial(reference.conv, **options), *args)
+
+
+def test_overhang_is_of_what_ynnpack_computes_on_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    float32, same = np.dtype(np.float32), (28, 28)
+    monkeypatch.setattr(_overhang, "ONE_CORE", True)
+    assert _overhang.helps(32, same, same, (64, 128), float32)
+    assert _overhang.helps(32, same, (26, 26), (128, 128), float32)
+    not_so: dict[str, Any] = {
+        "YNNPACK computes them on all cores": (32, same, same, (128, 128), float32),
+        "already longer": (32, (26, 26), same, (64, 64), float32),
+        "not YNNPACK's: few channels": (128, same, same, (16, 16), float32),
+        "nor bfloat16": (32, same, same, (64, 64), np.dtype(jnp.bfloat16)),
+        "nor 1-D": (32, (784,), (784,), (64, 64), float32),
+        "small": (1, same, same, (64, 64), float32),
+        "three rows of eight": (64, (10, 10), (8, 8), (64, 64), float32),
+        "a batch that is not known": (None, same, same, (64, 64), float32),
+    }
+    assert not [why for why, convolution in not_so.items() if _overhang.helps(*convolution)]
+    monkeypatch.setattr(_overhang, "ONE_CORE", False)
+    assert not _overhang.helps(32, same, same, (64, 128), float32)
+
+
+GROUPS: dict[str, Any] = {"groups": 2, "padding": 1}
+PHASES: dict[str, Any] = {"stride": 2, "padding": ((0, 1), (0, 1))}
+PARTS = [
+    ("split", "correlate", (8, 24, 24, 64), (3, 3, 32, 64), GROUPS),
+    ("split", "input_gradient", (8, 24, 24, 64), (3, 3, 32, 64), GROUPS),
+    ("phases", "input_gradient", (8, 48, 48, 32), (3, 3, 32, 32), PHASES),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "which", "x_shape", "kernel_shape", "options"), PARTS)
+def test_the_dense_parts_of_others_overhang_too(
+    algorithm: str,
+    which: str,
+    x_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    args = integers(x_shape), integers(kernel_shape, seed=1), integers((8, 24, 24, kernel_shape[-1]), seed=2)
+    found = {}
+    for one_core in (False, True):
+        monkeypatch.setattr(_overhang, "ONE_CORE", one_core)
+        jax.clear_caches()
+        computed = MAPS[which](ops, {**options, "algorithm": algorithm})
+        assert ("f64[8,25,24,32] = conv_general" in str(jax.make_jaxpr(computed)(*args))) == one_core
+        found[one_core] = jax.jit(computed)(*args)
+    assert_equal_trees(found[True], found[False])
+
+
 def test_in_a_loop_canonical_keeps_the_order_of_axes_that_xla_is_fast_at() -> None:
     x, dy = integers((4, 2, 9, 8, 3)), integers((4, 2, 5, 4, 6), seed=1)
     one = partial(ops.kernel_gradient, kernel_shape=(5, 5, 3, 6), algorithm="canonical")
@@ -160,6 +226,7 @@ def test_an_empty_batch(name: str, which: str) -> None:
 
 MARKS = {
     "direct": lambda text: "conv_general_dilated" in text,
+    "overhang": lambda text: "f64[1,7,6,2] = conv_general_dilated" in text,
     "canonical": lambda text: "lhs_spec=(0, 3, 1, 2)" in text and text.count("transpose[") == 3,
     "im2col": lambda text: "dot_general" in text and ("concatenate" in text or "split" in text),
     "taps": lambda text: "dot_general" in text and "concatenate" not in text,
@@ -180,7 +247,7 @@ def test_the_algorithm_that_is_named_runs_and_no_other(name: str, which: str) ->
     assert MARKS[name](text)
     own = ("conv_general_dilated[", "fft[", "dot_general[")
     used = {mark for mark in own if mark in text}
-    of_lax = dict.fromkeys(("direct", "canonical", "phases", "space_to_batch", "split"), {own[0]})
+    of_lax = dict.fromkeys(("direct", "overhang", "canonical", "phases", "space_to_batch", "split"), {own[0]})
     assert used <= (of_lax | {"fft": {own[1], own[2]}}).get(name, {own[2]})
 
 
@@ -209,6 +276,7 @@ REFUSED: dict[str, tuple[dict[str, Any], Any, str]] = {
         "'split' cannot compute correlate .* groups must be more than 1",
     ),
     "toeplitz in groups": ({"groups": 2}, "toeplitz", "'toeplitz' cannot compute correlate .* groups must be 1, not 2"),
+    "overhang, strided": ({"stride": 2}, ("overhang", "auto", "auto"), r"correlate .* stride must be 1, not \(2, 2\)"),
     "winograd, strided": ({"stride": 2}, "winograd2", "stride, dilation and groups must be 1, not"),
     "winograd, dilated": ({"dilation": 2}, "winograd4", "stride, dilation and groups must be 1, not"),
 }
@@ -317,6 +385,7 @@ ROWS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((1, 8, 49, 1), (3, 3, 1, 2), {}),
     ((1, 8, 8, 32), (1, 1, 32, 8), {}),
     ((1, 8, 8, 3), (2, 2, 3, 8), {}),
+    ((128, 16, 16, 8), (3, 3, 8, 32), {"padding": 1}),
     ((1, 4, 4, 4, 1), (2, 2, 2, 1, 8), {}),
     ((1, 4, 4, 4, 8), (2, 2, 2, 8, 8), {}),
     ((1, 8, 8, 2), (3, 3, 2, 4), {}),
@@ -331,7 +400,9 @@ ROWS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((1, 8, 8, 3), (3, 3, 3, 8), {}),
     ((1, 4, 4, 4, 8), (2, 2, 2, 8, 8), {}),
     ((1, 8, 8, 32), (2, 2, 32, 8), {}),
+    ((128, 16, 16, 32), (3, 3, 32, 8), {"padding": 1}),
     ((1, 8, 8, 16), (3, 3, 16, 8), {"stride": 2}),
+    ((64, 64, 64, 32), (3, 3, 32, 8), {"stride": 2}),
     ((1, 8, 8, 32), (3, 3, 32, 8), {"stride": 2}),
     ((1, 8, 8, 32), (5, 5, 32, 8), {"stride": 2}),
     ((1, 8, 8, 1), (3, 3, 1, 1), {}),
@@ -348,7 +419,8 @@ ROWS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
 ]
 
 
-def test_every_row_of_the_choosers_table_is_reached() -> None:
+def test_every_row_of_the_choosers_table_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_overhang, "ONE_CORE", True)  # as on jax before 0.12
     for (platform, which, row), (x_shape, kernel_shape, options) in zip(IN_ORDER, ROWS, strict=True):
         form = form_of(x_shape, kernel_shape, options, np.float32)
         assert _choose.row_for(which, platform, form) is row

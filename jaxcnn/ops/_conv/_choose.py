@@ -18,6 +18,7 @@ from jaxcnn.ops._conv import (
     _direct,
     _fft,
     _im2col,
+    _overhang,
     _phases,
     _space_to_batch,
     _split,
@@ -30,6 +31,7 @@ from jaxcnn.ops._conv._winograd import Winograd
 MAPS = ("correlate", "input_gradient", "kernel_gradient")
 ALGORITHMS: dict[str, Any] = {
     "direct": _direct,
+    "overhang": _overhang,
     "canonical": _canonical,
     "im2col": _im2col,
     "taps": _taps,
@@ -107,13 +109,18 @@ def _has_few_places(form: Form) -> bool:
     return form.images is not None and form.images * prod(form.window.out) <= 4096
 
 
+def _has_many_elements(form: Form) -> bool:
+    return form.images is not None and form.images * prod(form.window.shape) * form.c_in >= 2**22
+
+
 # By platform and map, the first row that fits. experiments/speed has what each row was measured to give on 2 cores in
 # float32 (`jaxcnn bench ops --tune`). Kernel gradients are never `direct` on a CPU: in a loop's body XLA computes those
 # naively, tens of times slower; `canonical` is the same without that. `winograd2` and `winograd4` were never the
 # fastest. A sum of `taps` is fused into all that reads it, and computed again in each: of one channel it is two to four
-# times as fast as `toeplitz` alone, and a third as fast in [V]'s training step. Elsewhere `direct` is cuDNN's or the
-# TPU's own, but for dilated kernel gradients on a GPU, as programs compiled for an H100 show (`jaxcnn bench compiled`,
-# experiments/accelerators).
+# times as fast as `toeplitz` alone, and a third as fast in [V]'s training step. `overhang` is `direct` kept from a
+# library that computes on one core (before jax 0.12). Into a dx that leaves the cache, nine taps put one after another
+# cost more than phases that are written once. Elsewhere `direct` is cuDNN's or the TPU's own, but for dilated kernel
+# gradients on a GPU, as programs compiled for an H100 show (`jaxcnn bench compiled`, experiments/accelerators).
 TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
     ("cpu", "correlate"): (
         Row("toeplitz", "few channels", _is_few),
@@ -126,6 +133,7 @@ TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
             lambda f: _is_1x1(f) and (_is_strided(f) or not 1 < f.c_in < 32),
         ),
         Row("im2col", "2-D of at most 4 channels, 2 to 4 taps", lambda f: f.c_in <= 4 and _is_small(f)),
+        Row("overhang", "2-D, else on one core", _overhang.helps_correlate),
         Row("toeplitz", "3-D of 1 channel", lambda f: _has_volume(f) and f.c_in == 1),
         Row("im2col", "3-D", _has_volume),
     ),
@@ -154,11 +162,13 @@ TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
         Row("im2col", "to at most 4 channels", lambda f: f.c_in <= 4 and f.window.tap_count > 1),
         Row("im2col", "3-D", _has_volume),
         Row("im2col", "2-D to at least 32 channels, 2 to 4 taps", lambda f: f.c_in >= 32 and _is_small(f)),
+        Row("overhang", "2-D, else on one core", _overhang.helps_input_gradient),
         Row(
             "phases",
             "strided, at most 16 to at most 16 channels",
             lambda f: _is_strided(f) and max(f.c_in, f.c_out) <= 16,
         ),
+        Row("phases", "strided, dx of at least 4 million elements", lambda f: _is_strided(f) and _has_many_elements(f)),
         Row("taps", "strided, at most 9 taps", lambda f: _is_strided(f) and f.window.tap_count <= 9),
         Row("phases", "strided", _is_strided),
     ),

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops._conv import _overhang
 from jaxcnn.ops._conv._direct import flip_and_transpose
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
@@ -42,7 +43,8 @@ def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     """dx, a dense convolution a phase [R 6; V 34]."""
     window, dtype = form.window, form.dtypes.of_gradients
     dy, kernel = dy.astype(dtype), kernel.astype(form.dtypes.x).astype(dtype)
-    lengths = [-(-(h + lo) // s) for h, (lo, _), s in zip(window.shape, window.padding, window.stride, strict=True)]
+    axes = zip(window.shape, window.padding, window.stride, strict=True)
+    lengths = tuple(-(-(h + lo) // s) for h, (lo, _), s in axes)
     phases = [[_phase(form, axis, p, lengths[axis]) for p in range(s)] for axis, s in enumerate(window.stride)]
     parts = [_part(form, kernel, dy, lengths, along) for along in itertools.product(*phases)]
     dx = _interleave(parts, window.stride)
@@ -62,24 +64,31 @@ def _phase(form: Form, axis: int, p: int, length: int) -> Phase:
     return Phase(taps, size, apart, (lo, length - out - shift))
 
 
-def _part(form: Form, kernel: jax.Array, dy: jax.Array, lengths: list[int], phases: tuple[Phase, ...]) -> jax.Array:
+def _part(
+    form: Form, kernel: jax.Array, dy: jax.Array, lengths: tuple[int, ...], phases: tuple[Phase, ...]
+) -> jax.Array:
     """One combination of phases: (N, *lengths, C_in)."""
     if not all(phase.size for phase in phases):
         return jnp.zeros((dy.shape[0], *lengths, kernel.shape[-2] * form.groups), form.dtypes.of_sums)
     taps = flip_and_transpose(kernel[tuple(phase.taps for phase in phases)], form.groups)
     # rows of dy that only reach pixels beyond x: cropped here, since negative padding keeps XLA off cuDNN
-    kept = [n + min(0, phase.padding[1]) for n, phase in zip(dy.shape[1:-1], phases, strict=True)]
-    return lax.conv_general_dilated(
+    kept = tuple(n + min(0, phase.padding[1]) for n, phase in zip(dy.shape[1:-1], phases, strict=True))
+    padding = tuple((lo, max(0, hi)) for lo, hi in (phase.padding for phase in phases))
+    channels = (form.c_out, form.c_in)
+    helps = form.groups == 1 and _overhang.helps(form.images, kept, lengths, channels, dy.dtype)
+    axis, more = _overhang.overhang(kept, lengths) if helps else (0, 0)
+    part = lax.conv_general_dilated(
         lax.slice(dy, (0,) * dy.ndim, (dy.shape[0], *kept, dy.shape[-1])),
         taps,
         window_strides=(1,) * len(phases),
-        padding=[(lo, max(0, hi)) for lo, hi in (phase.padding for phase in phases)],
+        padding=_overhang.end_later(padding, axis, more),
         rhs_dilation=[phase.dilation for phase in phases],
         dimension_numbers=form.layout("N*C", "*IO", "N*C"),
         feature_group_count=form.groups,
         precision=form.precision,
         preferred_element_type=form.dtypes.of_sums,
     )
+    return _overhang.cut(part, axis, lengths)
 
 
 def _interleave(parts: list[jax.Array], stride: tuple[int, ...]) -> jax.Array:

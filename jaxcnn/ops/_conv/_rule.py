@@ -109,10 +109,11 @@ def conv(
         precision: as in `jax.lax.conv_general_dilated`, for the gradients too.
         preferred_element_type: dtype of the result; that of x where None.
         algorithm: "auto", or who computes it and its gradients: "direct", "im2col", "taps", "toeplitz", "winograd2",
-            "winograd4" or "fft"; or a tuple of three, for correlate (also "split"), input_gradient (also "split" and
-            "phases") and kernel_gradient (also "canonical" and "space_to_batch"). "fft", "winograd2", "toeplitz" and
-            "split", which "auto" may choose, multiply by zeros or mix pixels: what is not finite spreads beyond the
-            windows that see it, to their rows, images or neighbouring groups; by "direct" it does not.
+            "winograd4" or "fft"; or a tuple of three, for correlate (also "split" and "overhang"), input_gradient (also
+            "split", "overhang" and "phases") and kernel_gradient (also "canonical" and "space_to_batch"). "fft",
+            "winograd2", "toeplitz" and "split", which "auto" may choose, multiply by zeros or mix pixels: what is not
+            finite spreads beyond the windows that see it, to their rows, images or neighbouring groups; by "direct" it
+            does not.
 
     Returns:
         y (N, *out, C_out), out = floor((H + lo + hi - d (k - 1) - 1) / s) + 1 per axis.

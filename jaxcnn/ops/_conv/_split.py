@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.ops._conv import _direct, _phases
+from jaxcnn.ops._conv import _direct, _overhang, _phases
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
 
@@ -34,14 +34,16 @@ def unsupported(form: Form) -> str | None:
 def correlate(form: Form, x: X, kernel: Kernel) -> Y:
     """y, some groups at a time [R 1]."""
     part = _part(form)
+    dense = _overhang if _overhang.helps_correlate(part) else _direct
     parts = zip(_apart(x, form, part), _dense_kernels(form, part, kernel), strict=True)
-    return jnp.concatenate([_direct.correlate(part, *each) for each in parts], axis=-1)
+    return jnp.concatenate([dense.correlate(part, *each) for each in parts], axis=-1)
 
 
 def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     """dx, some groups at a time [R 6]."""
     part = _part(form)
-    gradient = (_direct if _phases.unsupported(part) else _phases).input_gradient
+    dense = _overhang if _overhang.helps_input_gradient(part) else _direct
+    gradient = (dense if _phases.unsupported(part) else _phases).input_gradient
     parts = zip(_dense_kernels(form, part, kernel), _apart(dy, form, part), strict=True)
     return jnp.concatenate([gradient(part, *each) for each in parts], axis=-1)
 

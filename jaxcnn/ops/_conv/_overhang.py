@@ -1,0 +1,95 @@
+"""`overhang`: `direct` made a row longer than needed, the row then cut off, to be computed on all cores of a CPU.
+
+    correlate        y,  and after it what windows see that hang over x's end                                   [R 1]
+    input_gradient   dx, and after it what an x with more rows would get                                        [R 6, 8]
+
+XLA:CPU leaves 2-D convolutions of over 16 channels to YNNPACK, which before jax 0.12 computes many of them on one core,
+whatever the machine has. Where the result is longer along some axis than what it is made of, XLA computes it itself, on
+all. So many rows are added as that takes: one, where padding keeps the size, along the axis where they cost least.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+
+import jax
+import numpy as np
+from jax import lax
+
+from jaxcnn.ops._conv import _direct
+from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._types import Kernel, X, Y
+
+ONE_CORE = jax.__version_info__ < (0, 12)
+
+
+def unsupported(form: Form) -> str | None:
+    """Why it cannot compute a form, if so."""
+    return None if set(form.window.stride) == {1} else f"stride must be 1, not {form.window.stride}"
+
+
+def correlate(form: Form, x: X, kernel: Kernel) -> Y:
+    """y, cut from a longer one: of x with more zeros after it [R 1]."""
+    window = form.window
+    axis, more = overhang(window.shape, window.out)
+    longer = replace(window, padding=end_later(window.padding, axis, more))
+    return cut(_direct.correlate(replace(form, window=longer), x, kernel), axis, window.out)
+
+
+def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
+    """dx, cut from a longer one: of an x with more rows, and as many zeros fewer after it [R 6, 8]."""
+    window = form.window
+    axis, more = overhang(window.out, window.shape)
+    shape = tuple(h + more * (i == axis) for i, h in enumerate(window.shape))
+    longer = replace(window, shape=shape, padding=end_later(window.padding, axis, -more))
+    return cut(_direct.input_gradient(replace(form, window=longer), kernel, dy), axis, window.shape)
+
+
+def helps_correlate(form: Form) -> bool:
+    """Whether `direct` would correlate on one core."""
+    window, channels = form.window, (form.c_in, form.c_out)
+    return _is_dense(form) and helps(form.images, window.shape, window.out, channels, form.dtypes.x)
+
+
+def helps_input_gradient(form: Form) -> bool:
+    """Whether `direct` would compute dx on one core."""
+    window, channels = form.window, (form.c_out, form.c_in)
+    return _is_dense(form) and helps(form.images, window.out, window.shape, channels, form.dtypes.of_gradients)
+
+
+def helps(
+    images: int | None, source: tuple[int, ...], result: tuple[int, ...], channels: tuple[int, int], dtype: np.dtype
+) -> bool:
+    """Whether YNNPACK would convolve images of size `source` to `result`, of c to d channels, on one core.
+
+    As measured: where padding keeps the size, if c or d is at most 64; where it does not, of any channels. Not of small
+    arrays, nor where the rows to add are over a quarter of the result.
+    """
+    c, d = channels
+    if not ONE_CORE or images is None or len(source) != 2 or dtype.itemsize < 4 or c < 8 or d <= 16:
+        return False
+    axis, more = overhang(source, result)
+    is_left_to_one = more > 1 or (more == 1 and min(c, d) <= 64)
+    return is_left_to_one and 4 * more <= result[axis] and images * prod(source) * c >= 2**17
+
+
+def overhang(source: tuple[int, ...], result: tuple[int, ...]) -> tuple[int, int]:
+    """The axis along which to make a result longer than its source, and by how much: the least share of its length."""
+    more = [max(0, h + 1 - out) for h, out in zip(source, result, strict=True)]
+    axis = min(range(len(more)), key=lambda i: more[i] / max(1, result[i]))
+    return axis, more[axis]
+
+
+def end_later(padding: tuple[tuple[int, int], ...], axis: int, more: int) -> tuple[tuple[int, int], ...]:
+    """The padding with so many rows more after an axis."""
+    return tuple((lo, hi + more * (i == axis)) for i, (lo, hi) in enumerate(padding))
+
+
+def cut(longer: jax.Array, axis: int, length: tuple[int, ...]) -> jax.Array:
+    """The first rows along a spatial axis, as many as `length` has there."""
+    return lax.slice_in_dim(longer, 0, length[axis], axis=axis + 1)
+
+
+def _is_dense(form: Form) -> bool:
+    return form.groups == 1 and unsupported(form) is None
