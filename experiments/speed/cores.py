@@ -1,0 +1,104 @@
+"""On how many cores XLA:CPU computes a convolution, by `direct` and by `overhang`: see the README beside this file.
+
+run         measures the installed jax
+report      writes the table of the README from what every jax gave
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import typer
+
+from experiments.report import insert, table, write
+from jaxcnn import ops
+from jaxcnn.bench import product_rate
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+SEED = 0
+ALGORITHMS = ("direct", "overhang")
+# images, size, channels in and out, padding; kernels are 3x3
+CONVOLUTIONS = (
+    (128, 14, 32, 64, "SAME"),
+    (128, 14, 64, 32, "SAME"),
+    (64, 32, 64, 64, "SAME"),
+    (32, 28, 256, 64, "SAME"),
+    (32, 28, 64, 256, "SAME"),
+    (64, 16, 128, 128, "SAME"),
+    (64, 28, 64, 64, "VALID"),
+    (32, 28, 128, 128, "VALID"),
+)
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command()
+def run(rounds: int = 30) -> None:
+    """Time each convolution, and see what of the cores it keeps busy."""
+    rows = [_measured(rounds, *convolution) for convolution in CONVOLUTIONS]
+    path = RESULTS / f"cores_jax_{jax.__version__}.json"
+    write(path, SEED, {"rounds": rounds, "product_gflops": product_rate(), "rows": rows})
+
+
+@app.command()
+def report() -> None:
+    """Write the table, a pair of columns a jax."""
+    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("cores_jax_*.json"))]
+    rows = [
+        (
+            row["name"],
+            *(
+                f"{way['gflops']:.0f}, {way['cores']:.1f}"
+                for result in found
+                for algorithm in ALGORITHMS
+                for way in [next(each for each in result["rows"] if each["name"] == row["name"])[algorithm]]
+            ),
+        )
+        for row in found[0]["rows"]
+    ]
+    head = tuple(f"jax {result['made_by']['jax']}, {algorithm}" for result in found for algorithm in ALGORITHMS)
+    products = " and ".join(f"{result['product_gflops']:.0f}" for result in found)
+    made_by = found[0]["made_by"]
+    line = (
+        f"The best of {found[0]['rounds']} rounds each, two cores; matrix products at {products} GF/s; "
+        f"{made_by['device']}; commit {made_by['commit']}, {made_by['date']}."
+    )
+    insert(HERE / "README.md", "cores", f"{table(('GF/s, cores busy', *head), rows)}\n\n{line}")
+
+
+def _measured(rounds: int, images: int, size: int, c_in: int, c_out: int, padding: str) -> dict[str, Any]:
+    random = np.random.default_rng(SEED)
+    x = jnp.asarray(random.standard_normal((images, size, size, c_in), np.float32))
+    kernel = jnp.asarray(random.standard_normal((3, 3, c_in, c_out), np.float32))
+    programs = {
+        name: jax.jit(partial(ops.correlate, padding=padding, algorithm=name)).lower(x, kernel).compile()
+        for name in ALGORITHMS
+    }
+    y, same = (np.asarray(program(x, kernel)) for program in programs.values())
+    np.testing.assert_allclose(y, same, rtol=1e-4, atol=1e-4 * float(np.max(np.abs(y))))
+    taken: dict[str, list[float]] = {name: [] for name in ALGORITHMS}
+    busy = dict.fromkeys(ALGORITHMS, 0.0)
+    for _ in range(rounds):
+        for name in random.permutation(ALGORITHMS):
+            cpu, began = time.process_time(), time.perf_counter()
+            jax.block_until_ready(programs[name](x, kernel))
+            taken[name].append(time.perf_counter() - began)
+            busy[name] += time.process_time() - cpu
+    flops = 2 * prod(y.shape) * 9 * c_in
+    rates = {
+        name: {"gflops": flops / min(times) / 1e9, "cores": busy[name] / sum(times)} for name, times in taken.items()
+    }
+    return {"name": f"3x3, {c_in} to {c_out}, {size}x{size}, {padding}, images {images}", **rates}
+
+
+if __name__ == "__main__":
+    app()
