@@ -17,6 +17,7 @@ Backward    dz is dy at the place of each window's first maximum of relu(z), tim
                 dk = kernel_gradient(x, dz) [R 5, 7; V 33, 37],   dx = input_gradient(dz, k) [R 6, 8; V 34, 38]
                 db = sum of dy where there is a winner  [R 4]
             and each of these maps has its own rule: so has the whole, to any order.
+            On a CPU some images at a time: dz, as large as z, is then never whole, and in the cache where it is read.
 
 Residuals   x and k, once, and winner: one byte a pooled element to 254 taps. The three ops in sequence keep a byte an
             element of z besides (ReLU's).
@@ -27,7 +28,9 @@ Sources     [R] 1.2-1.5, [V] 2.1, 2.2, 3.3, 3.4.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
+from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -37,13 +40,15 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops import _max_pool, _relu
 from jaxcnn.ops._arguments import float_array, image_array, refuse
-from jaxcnn.ops._conv import _rule
+from jaxcnn.ops._conv import _chunks, _rule
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, accumulator
 from jaxcnn.ops._max_pool import computed_once, first_maximum, route
-from jaxcnn.ops._meshes import varying_alike
+from jaxcnn.ops._meshes import is_explicitly_sharded, varying_alike
 from jaxcnn.ops._types import Bias, Kernel, Pooled, X
 from jaxcnn.ops._window import Padding, PerAxis, Window
+
+CHUNK_BYTES = 4 * _chunks.CHUNK_BYTES  # of dz and patches, on a CPU
 
 Saved = tuple[jax.Array, jax.Array, jax.Array]
 
@@ -142,11 +147,15 @@ def _conv_relu_max_pool_bwd(
     form: Form, pool: Window, bias_dtype: np.dtype, saved: Saved, dy: Pooled
 ) -> tuple[X, Kernel, Bias]:
     x, kernel, winner = saved
-    dz = route(dy, winner, pool)  # [V 3.3], [R 1.4, 1.5]
     to_somebody = jnp.where(winner < pool.tap_count, dy, 0)
     db = jnp.sum(to_somebody, axis=tuple(range(dy.ndim - 1)), dtype=accumulator(dy.dtype))  # [R 4]
-    dx, dk = _rule.input_gradient(form, kernel, dz), _rule.kernel_gradient(form, x, dz)  # [R 6; V 38], [R 5; V 37]
-    return dx, dk, db.astype(bias_dtype)
+    at_once, chunk = partial(_gradients, form, pool), _images_a_chunk(form, x)
+    if chunk is None:
+        dx, dk = at_once(x, kernel, winner, dy)
+    else:
+        by_chunks = partial(_gradients_by_chunks, form, pool, chunk)
+        dx, dk = lax.platform_dependent(x, kernel, winner, dy, cpu=by_chunks, default=at_once)
+    return dx, dk.astype(kernel.dtype), db.astype(bias_dtype)
 
 
 _conv_relu_max_pool.defvjp(_conv_relu_max_pool_fwd, _conv_relu_max_pool_bwd)
@@ -160,3 +169,41 @@ def _pooled(form: Form, pool: Window, x: X, kernel: Kernel, bias: Bias) -> tuple
     greatest, winner = first_maximum(z, pool)
     winner = jnp.where(greatest > 0, winner, winner.dtype.type(pool.tap_count))
     return jnp.maximum(greatest, 0), computed_once(winner, greatest=pool.tap_count)
+
+
+def _gradients(form: Form, pool: Window, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled) -> tuple[X, Kernel]:
+    """dx, and dk in the dtype of its sums."""
+    dz = route(dy, winner, pool)  # [V 3.3], [R 1.4, 1.5]
+    summing = replace(form, dtypes=replace(form.dtypes, kernel=form.dtypes.of_sums))
+    return _rule.input_gradient(form, kernel, dz), _rule.kernel_gradient(summing, x, dz)  # [R 6; V 38], [R 5; V 37]
+
+
+def _gradients_by_chunks(
+    form: Form, pool: Window, chunk: int, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled
+) -> tuple[X, Kernel]:
+    """The same, of some images at a time: dz is never whole, and both maps find it in the cache."""
+    batch = x.shape[0]
+
+    def of(start: jax.Array | int, images: int) -> tuple[X, Kernel]:
+        x_part, winner_part, dy_part = (lax.dynamic_slice_in_dim(a, start, images) for a in (x, winner, dy))
+        return _gradients(replace(form, images=images), pool, x_part, kernel, winner_part, dy_part)
+
+    def with_more(sums: tuple[X, Kernel], start: jax.Array | int, images: int) -> tuple[X, Kernel]:
+        (dx, dk), (dx_part, dk_part) = sums, of(start, images)
+        return lax.dynamic_update_slice_in_dim(dx, dx_part, start, 0), dk + dk_part
+
+    zeros = jnp.zeros(x.shape, x.dtype), jnp.zeros(kernel.shape, form.dtypes.of_sums)
+    sums = varying_alike(x, *zeros)[1:]
+    sums = lax.fori_loop(0, batch // chunk, lambda i, sums: with_more(sums, i * chunk, chunk), sums)
+    return with_more(sums, batch - batch % chunk, batch % chunk) if batch % chunk else sums
+
+
+def _images_a_chunk(form: Form, x: X) -> int | None:
+    """How many images' dz and patches of x fill a chunk, dividing the batch if at all; nothing where all fit."""
+    batch = form.images
+    if not batch or is_explicitly_sharded(x):
+        return None
+    each = x.dtype.itemsize * prod(form.window.out) * (form.c_out + form.c_in * form.window.tap_count)
+    fitting = max(1, CHUNK_BYTES // max(1, each))
+    dividing = max(n for n in range(1, min(fitting, batch) + 1) if batch % n == 0)
+    return None if fitting >= batch else dividing if 2 * dividing > fitting else fitting

@@ -43,6 +43,11 @@ def laid_out(f: Callable[..., jax.Array], *args: jax.Array, like: jax.Array | No
     return jax.sharding.auto_axes(f, axes=mesh.explicit_axes, out_sharding=sharding)(*args)
 
 
+def is_explicitly_sharded(array: jax.Array) -> bool:
+    """Whether it lies on an explicit mesh, on which to slice a batch is to gather it."""
+    return bool(_mesh(array).explicit_axes)
+
+
 def of_product(left: jax.Array, right: jax.Array, left_axes: Sequence[int], right_axes: Sequence[int]) -> Any:
     """`out_sharding` of a sum over the named axes: each axis that is left is sharded as it was in its factor."""
     mesh = _mesh(left)

@@ -13,6 +13,11 @@ from agreement import assert_agree, assert_equal_trees, check, drawn, integers, 
 from hypothesis import strategies as st
 
 from jaxcnn import ops, reference
+from jaxcnn.ops import _conv_relu_max_pool
+from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._dtypes import Dtypes
+
+OF_CONV: dict[str, Any] = {"stride": 1, "padding": 1, "dilation": 1}
 
 
 def in_sequence(module: Any, x: Any, kernel: Any, bias: Any, window: Any, **options: Any) -> jax.Array:
@@ -60,6 +65,32 @@ def test_gradients_to_second_order(options: dict[str, Any]) -> None:
 
     assert_agree(block, plain, *args)
     assert_agree(block, lambda x, k, b: in_sequence(ops, x, k, b, **options), *args)
+
+
+@pytest.mark.parametrize(("batch", "chunk"), [(4, 2), (6, 3), (7, 3), (2, None)])
+def test_some_images_at_a_time(monkeypatch: pytest.MonkeyPatch, batch: int, chunk: int | None) -> None:
+    """Chunks that the batch is a multiple of, or is not, or that take all of it."""
+    args = integers((batch, 6, 5, 2)), integers((3, 2, 2, 4), seed=1), integers((4,), seed=2)
+    monkeypatch.setattr(_conv_relu_max_pool, "CHUNK_BYTES", 3 * 8 * 6 * 6 * (4 + 2 * 6))
+    form = Form.of(
+        "conv", args[0].shape, args[1].shape, Dtypes(*[np.dtype(float)] * 3), **OF_CONV, groups=1, precision=None
+    )
+    assert _conv_relu_max_pool._images_a_chunk(form, args[0]) == chunk
+
+    def block(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        return ops.conv_relu_max_pool(x, kernel, bias, 2, padding=1)
+
+    gradients = jax.make_jaxpr(jax.grad(lambda *args: block(*args).sum(), (0, 1, 2)))(*args)
+    assert ("dynamic_update_slice" in str(gradients)) == (chunk is not None)
+    assert_agree(block, lambda x, k, b: reference.conv_relu_max_pool(x, k, b, 2, padding=1), *args)
+
+
+def test_kernel_gradients_of_chunks_are_summed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,024 images that each add 1: bfloat16 would stop at 256."""
+    monkeypatch.setattr(_conv_relu_max_pool, "CHUNK_BYTES", 1)
+    x, kernel = jnp.ones((1024, 2, 1), jnp.bfloat16), jnp.ones((1, 1, 1), jnp.bfloat16)
+    dk = jax.jit(jax.grad(lambda k: ops.conv_relu_max_pool(x, k, None, 2).sum().astype(jnp.float32)))(kernel)
+    assert dk.dtype == jnp.bfloat16 and dk.item() == 1024
 
 
 def test_away_from_ties_by_differences_too() -> None:
