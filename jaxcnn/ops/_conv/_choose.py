@@ -62,7 +62,7 @@ def _is_few(form: Form) -> bool:
 
 def _is_thin(form: Form) -> bool:
     fewer, more = sorted((form.c_in, form.c_out))
-    return form.groups == 1 and more <= min(16, 2 * fewer)
+    return form.groups == 1 and more <= min(16, 2 * fewer) and not _is_strided(form)
 
 
 def _is_depthwise(form: Form) -> bool:
@@ -79,10 +79,6 @@ def _is_strided(form: Form) -> bool:
 
 def _leaves_wide_gaps(form: Form) -> bool:
     return max(form.window.stride) > 2 or (_is_strided(form) and form.window.tap_count > 25)
-
-
-def _is_dilated(form: Form) -> bool:
-    return max(form.window.dilation) > 1
 
 
 def _is_one_tap(form: Form) -> bool:
@@ -151,8 +147,14 @@ TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
         Row("toeplitz", "3-D to 1 channel", lambda f: _has_volume(f) and f.c_in == 1),
         Row(
             "toeplitz",
-            "to at most 4 of at most 32 channels, strided by over 2 or over 25 taps",
-            lambda f: f.c_in <= 4 and f.c_out <= 32 and _leaves_wide_gaps(f) and f.window.shape[-1] <= 32,
+            "to at most 4 of at most 32 channels, strided by 2, over 25 taps",
+            lambda f: (
+                f.c_in <= 4
+                and f.c_out <= 32
+                and max(f.window.stride) == 2
+                and f.window.tap_count > 25
+                and f.window.shape[-1] <= 32
+            ),
         ),
         Row(
             "direct",
@@ -173,17 +175,26 @@ TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
         Row("phases", "strided", _is_strided),
     ),
     ("cpu", "kernel_gradient"): (
-        Row("toeplitz", "few channels", _is_few),
+        Row("toeplitz", "few channels, of 1", lambda f: f.c_in == 1 and _is_few(f)),
         Row("taps", "grouped", _is_grouped),
         Row("taps", "one tap", _is_one_tap),
         Row("canonical", "1-D of at least 32 channels", lambda f: _is_line(f) and f.c_in >= 32),
-        Row("fft", "thin, dilated", lambda f: _is_thin(f) and _is_dilated(f) and not _is_strided(f)),
-        Row("fft", "thin, at least 25 taps", lambda f: _is_thin(f) and f.window.tap_count >= 25 and not _is_strided(f)),
+        Row("canonical", "thin, 9 to 24 taps", lambda f: _is_thin(f) and 9 <= f.window.tap_count < 25),
+        Row(
+            "fft",
+            "thin, of over 2 channels, at least 25 taps",
+            lambda f: _is_thin(f) and f.c_in > 2 and f.window.tap_count >= 25,
+        ),
         Row("canonical", "at least 100 taps", lambda f: f.window.tap_count >= 100),
         Row(
             "canonical",
             "2 to 8 channels to at most 16, at least 25 taps",
             lambda f: 1 < f.c_in <= 8 and f.c_out <= 16 and f.window.tap_count >= 25,
+        ),
+        Row(
+            "canonical",
+            "at most 8 channels, strided, at least 25 taps",
+            lambda f: f.c_in <= 8 and _is_strided(f) and f.window.tap_count >= 25,
         ),
         Row("canonical", "at least 25 taps, few places", lambda f: f.window.tap_count >= 25 and _has_few_places(f)),
         Row("im2col", "all others", lambda f: True),
