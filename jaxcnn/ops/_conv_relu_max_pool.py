@@ -31,6 +31,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ from jaxcnn.ops._meshes import is_explicitly_sharded, varying_alike
 from jaxcnn.ops._types import Bias, Kernel, Pooled, X
 from jaxcnn.ops._window import Padding, PerAxis, Window
 
-CHUNK_BYTES = 4 * _chunks.CHUNK_BYTES  # of dz and patches, on a CPU
+CHUNK_BYTES = 4 * _chunks.CHUNK_BYTES  # of dz and patches, on a CPU: 4 MiB a core, in the last cache
 
 Saved = tuple[jax.Array, jax.Array, jax.Array]
 
@@ -149,12 +150,9 @@ def _conv_relu_max_pool_bwd(
     x, kernel, winner = saved
     to_somebody = jnp.where(winner < pool.tap_count, dy, 0)
     db = jnp.sum(to_somebody, axis=tuple(range(dy.ndim - 1)), dtype=accumulator(dy.dtype))  # [R 4]
-    at_once, chunk = partial(_gradients, form, pool), _images_a_chunk(form, x)
-    if chunk is None:
-        dx, dk = at_once(x, kernel, winner, dy)
-    else:
-        by_chunks = partial(_gradients_by_chunks, form, pool, chunk)
-        dx, dk = lax.platform_dependent(x, kernel, winner, dy, cpu=by_chunks, default=at_once)
+    chunk = _images_a_chunk(form, x)
+    gradients = partial(_gradients, form, pool) if chunk is None else partial(_gradients_by_platform, form, pool, chunk)
+    dx, dk = gradients(x, kernel, winner, dy)
     return dx, dk.astype(kernel.dtype), db.astype(bias_dtype)
 
 
@@ -178,6 +176,26 @@ def _gradients(form: Form, pool: Window, x: X, kernel: Kernel, winner: jax.Array
     return _rule.input_gradient(form, kernel, dz), _rule.kernel_gradient(summing, x, dz)  # [R 6; V 38], [R 5; V 37]
 
 
+@partial(jax.custom_vjp, nondiff_argnames=("form", "pool", "chunk"))
+def _gradients_by_platform(
+    form: Form, pool: Window, chunk: int, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled
+) -> tuple[X, Kernel]:
+    """The same, by chunks on a CPU. Its own gradients are of all at once: jax 0.10 mixes up what loops within keep."""
+    by_chunks = partial(_gradients_by_chunks, form, pool, chunk)
+    return lax.platform_dependent(x, kernel, winner, dy, cpu=by_chunks, default=partial(_gradients, form, pool))
+
+
+def _gradients_by_platform_fwd(form: Form, pool: Window, chunk: int, *args: jax.Array) -> tuple[Any, Any]:
+    return _gradients_by_platform(form, pool, chunk, *args), args
+
+
+def _gradients_by_platform_bwd(form: Form, pool: Window, chunk: int, args: Any, of_gradients: Any) -> Any:
+    return jax.vjp(partial(_gradients, form, pool), *args)[1](of_gradients)
+
+
+_gradients_by_platform.defvjp(_gradients_by_platform_fwd, _gradients_by_platform_bwd)
+
+
 def _gradients_by_chunks(
     form: Form, pool: Window, chunk: int, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled
 ) -> tuple[X, Kernel]:
@@ -199,7 +217,10 @@ def _gradients_by_chunks(
 
 
 def _images_a_chunk(form: Form, x: X) -> int | None:
-    """How many images' dz and patches of x fill a chunk, dividing the batch if at all; nothing where all fit."""
+    """How many images' dz and patches of x fill a chunk: rather a divisor of the batch, if it is over half as many.
+
+    Nothing where all fit, where the batch is not known, or where x lies on an explicit mesh.
+    """
     batch = form.images
     if not batch or is_explicitly_sharded(x):
         return None

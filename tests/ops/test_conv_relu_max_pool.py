@@ -85,6 +85,21 @@ def test_some_images_at_a_time(monkeypatch: pytest.MonkeyPatch, batch: int, chun
     assert_agree(block, lambda x, k, b: reference.conv_relu_max_pool(x, k, b, 2, padding=1), *args)
 
 
+def test_third_order_of_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_conv_relu_max_pool, "CHUNK_BYTES", 1)
+    x, kernel = normals((4, 6, 3)), normals((3, 3, 4), seed=1)
+
+    def third(module: Any) -> jax.Array:
+        def block(k: jax.Array) -> jax.Array:
+            return jnp.sum(jnp.sin(module.conv_relu_max_pool(x, k, None, 2)))
+
+        return jax.jit(jax.grad(lambda k: jnp.sum(jnp.sin(jax.grad(lambda k: jnp.sum(jax.grad(block)(k) ** 2))(k)))))(
+            kernel
+        )
+
+    np.testing.assert_allclose(third(ops), third(reference), rtol=1e-9, atol=1e-9)
+
+
 def test_kernel_gradients_of_chunks_are_summed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """1,024 images that each add 1: bfloat16 would stop at 256."""
     monkeypatch.setattr(_conv_relu_max_pool, "CHUNK_BYTES", 1)

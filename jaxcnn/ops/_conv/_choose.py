@@ -111,12 +111,13 @@ def _has_many_elements(form: Form) -> bool:
 
 # By platform and map, the first row that fits. experiments/speed has what each row was measured to give on 2 cores in
 # float32 (`jaxcnn bench ops --tune`). Kernel gradients are never `direct` on a CPU: in a loop's body XLA computes those
-# naively, tens of times slower; `canonical` is the same without that. `winograd2` and `winograd4` were never the
-# fastest. A sum of `taps` is fused into all that reads it, and computed again in each: of one channel it is two to four
-# times as fast as `toeplitz` alone, and a third as fast in [V]'s training step. `overhang` is `direct` kept from a
-# library that computes on one core (before jax 0.12). Into a dx that leaves the cache, nine taps put one after another
-# cost more than phases that are written once. Elsewhere `direct` is cuDNN's or the TPU's own, but for dilated kernel
-# gradients on a GPU, as programs compiled for an H100 show (`jaxcnn bench compiled`, experiments/accelerators).
+# naively, tens of times slower; `canonical` is the same without that. `winograd2` was never the fastest, `winograd4` of
+# three forms, by at most 1.12. A sum of `taps` is fused into all that reads it, and computed again in each: of one
+# channel it is two to four times as fast as `toeplitz` alone, and a third as fast in [V]'s training step. `overhang` is
+# `direct` kept from a library that computes on one core (jax 0.10). Into a dx that leaves the cache, nine taps put one
+# after another cost more than phases that are written once. Elsewhere `direct` is cuDNN's or the TPU's own, but for
+# dilated kernel gradients on a GPU, as programs compiled for an H100 show (`jaxcnn bench compiled`,
+# experiments/accelerators).
 TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
     ("cpu", "correlate"): (
         Row("toeplitz", "few channels", _is_few),
@@ -129,7 +130,7 @@ TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
             lambda f: _is_1x1(f) and (_is_strided(f) or not 1 < f.c_in < 32),
         ),
         Row("im2col", "2-D of at most 4 channels, 2 to 4 taps", lambda f: f.c_in <= 4 and _is_small(f)),
-        Row("overhang", "2-D, else on one core", _overhang.helps_correlate),
+        Row("overhang", "2-D that direct computes on one core", _overhang.helps_correlate),
         Row("toeplitz", "3-D of 1 channel", lambda f: _has_volume(f) and f.c_in == 1),
         Row("im2col", "3-D", _has_volume),
     ),
@@ -158,13 +159,13 @@ TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         Row(
             "direct",
-            "to at most 4 channels, strided by over 2 or over 25 taps",
+            "to at most 4 channels, strided by over 2, or strided and over 25 taps",
             lambda f: f.c_in <= 4 and _leaves_wide_gaps(f),
         ),
         Row("im2col", "to at most 4 channels", lambda f: f.c_in <= 4 and f.window.tap_count > 1),
         Row("im2col", "3-D", _has_volume),
         Row("im2col", "2-D to at least 32 channels, 2 to 4 taps", lambda f: f.c_in >= 32 and _is_small(f)),
-        Row("overhang", "2-D, else on one core", _overhang.helps_input_gradient),
+        Row("overhang", "2-D that direct computes on one core", _overhang.helps_input_gradient),
         Row(
             "phases",
             "strided, at most 16 to at most 16 channels",

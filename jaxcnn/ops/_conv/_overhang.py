@@ -3,9 +3,10 @@
     correlate        y,  and after it what windows see that hang over x's end                                   [R 1]
     input_gradient   dx, and after it what an x with more rows would get                                        [R 6, 8]
 
-XLA:CPU leaves 2-D convolutions of over 16 channels to YNNPACK, which before jax 0.12 computes many of them on one core,
-whatever the machine has. Where the result is longer along some axis than what it is made of, XLA computes it itself, on
-all. So many rows are added as that takes: one, where padding keeps the size, along the axis where they cost least.
+XLA:CPU leaves 2-D convolutions of or to over 16 channels to YNNPACK, which on jax 0.10 computes many of them on one
+core, whatever the machine has. Where the result is longer along some axis than what it is made of, XLA computes it
+itself, on all. So many rows are added as that takes: one, where padding keeps the size, along the axis where they cost
+least.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from jaxcnn.ops._conv import _direct
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
 
-ONE_CORE = jax.__version_info__ < (0, 12)
+ONE_CORE = jax.__version_info__ < (0, 11)
 
 
 def unsupported(form: Form) -> str | None:
@@ -61,16 +62,16 @@ def helps_input_gradient(form: Form) -> bool:
 def helps(
     images: int | None, source: tuple[int, ...], result: tuple[int, ...], channels: tuple[int, int], dtype: np.dtype
 ) -> bool:
-    """Whether YNNPACK would convolve images of size `source` to `result`, of c to d channels, on one core.
+    """Whether YNNPACK convolves images of size `source` to `result`, of c to d channels, no faster than one core could.
 
-    As measured: where padding keeps the size, if c or d is at most 64; where it does not, of any channels. Not of small
-    arrays, nor where the rows to add are over a quarter of the result.
+    As measured: where padding keeps the size, if d is at most 64 or the kernel small; where it does not, always. Not of
+    small arrays, nor where the rows to add are over a quarter of the result.
     """
     c, d = channels
     if not ONE_CORE or images is None or len(source) != 2 or dtype.itemsize < 4 or c < 8 or d <= 16:
         return False
     axis, more = overhang(source, result)
-    is_left_to_one = more > 1 or (more == 1 and min(c, d) <= 64)
+    is_left_to_one = more > 1 or (more == 1 and (d <= 64 or c * d <= 2**13))
     return is_left_to_one and 4 * more <= result[axis] and images * prod(source) * c >= 2**17
 
 

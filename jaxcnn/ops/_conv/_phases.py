@@ -6,7 +6,8 @@ with u d = p (mod s) reach it: with g = gcd(s, d) none unless g divides p, else 
     dx[s j + p - lo] = sum_m k[u_0 + (s/g) m] dy[j - t - (d/g) m],    s t = u_0 d - p                      [R 6; V 34]
 
 Each phase is a dense convolution of dy with a part of the kernel, flipped, dilated by d/g and shifted by t >= 0; the
-phases interleave to dx. Over all axes that is a convolution for each combination of phases, prod(s) in all.
+phases interleave to dx. Over all axes that is a convolution for each combination of phases, prod(s) in all, each a row
+longer where `_overhang` says that this keeps it from one core.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def _part(
     kept = tuple(n + min(0, phase.padding[1]) for n, phase in zip(dy.shape[1:-1], phases, strict=True))
     padding = tuple((lo, max(0, hi)) for lo, hi in (phase.padding for phase in phases))
     channels = (form.c_out, form.c_in)
-    helps = form.groups == 1 and _overhang.helps(form.images, kept, lengths, channels, dy.dtype)
-    axis, more = _overhang.overhang(kept, lengths) if helps else (0, 0)
+    overhangs = form.groups == 1 and _overhang.helps(form.images, kept, lengths, channels, dy.dtype)
+    axis, more = _overhang.overhang(kept, lengths) if overhangs else (0, 0)
     part = lax.conv_general_dilated(
         lax.slice(dy, (0,) * dy.ndim, (dy.shape[0], *kept, dy.shape[-1])),
         taps,

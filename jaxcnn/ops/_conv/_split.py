@@ -6,7 +6,8 @@ m times the channels, whose kernel has each group's own on its diagonal:
     k_dense[u, (a, c), (b, d)] = [a = b] k[u, c, (a, d)]        a, b groups; c, d a group's own channels
 
 That is m times the multiplications, m - 1 of m by zeros, in products m times as wide. With m the least that makes them
-WIDTH channels wide, XLA:CPU's dense convolutions are together faster than its grouped one.
+WIDTH channels wide, XLA:CPU's dense convolutions are together faster than its grouped one. Each is by `overhang` where
+that helps, or by `phases` where dx is strided.
 Zeros add no rounding, but make NaN of what is not finite, in the m - 1 groups beside its own.
 """
 
