@@ -421,7 +421,7 @@ ROWS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
 
 
 def test_every_row_of_the_choosers_table_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_overhang, "ONE_CORE", True)  # as on jax before 0.12
+    monkeypatch.setattr(_overhang, "ONE_CORE", True)  # as on jax 0.10
     for (platform, which, row), (x_shape, kernel_shape, options) in zip(IN_ORDER, ROWS, strict=True):
         form = form_of(x_shape, kernel_shape, options, np.float32)
         assert _choose.row_for(which, platform, form) is row
