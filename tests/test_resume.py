@@ -235,7 +235,8 @@ def test_two_processes_train_as_one_does(home: Path) -> None:
     finish(start(*arguments, "--stream", "--out", "one", cwd=home))
     (lead, lead_err), (out, _) = [finish(process) for process in together(*arguments, "--out", "two", cwd=home)]
     assert "4 devices of 2 processes" in lead and "images/s a device" in lead
-    assert all(line.startswith("[Gloo]") for line in out.splitlines())  # one of them speaks
+    # one of them speaks; Gloo's threads do in both, and may break each other's lines
+    assert not [word for word in ("devices of", "epoch", "images/s", "accuracy") if word in out]
     with np.load(home / "one" / "parameters.npz") as one, np.load(home / "two" / "parameters.npz") as two:
         for name in one:
             np.testing.assert_allclose(one[name], two[name], rtol=0, atol=1e-5)
