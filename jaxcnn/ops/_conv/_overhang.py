@@ -64,7 +64,7 @@ def helps(
 ) -> bool:
     """Whether YNNPACK convolves images of size `source` to `result`, of c to d channels, no faster than one core could.
 
-    As measured: where padding keeps the size, if d is at most 64 or the kernel small; where it does not, always. Not of
+    As measured: where padding keeps the size, if d <= 64 or c d <= 2^13; where it does not, of any channels. Not of
     small arrays, nor where the rows to add are over a quarter of the result.
     """
     c, d = channels
