@@ -8,7 +8,10 @@ from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
+
+FLOATS = {jnp.dtype(dtype) for dtype in (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)}
 
 
 def refuse(op: str, message: str) -> NoReturn:
@@ -22,12 +25,22 @@ def float_array(op: str, name: str, value: ArrayLike) -> jax.Array:
         array = jnp.asarray(value)
     except (TypeError, ValueError) as error:
         refuse(op, f"{name} must be an array of floats, got {type(value).__name__} ({error})")
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        refuse(
-            op,
-            f"{name} must have a floating dtype, got {array.dtype}; convert it, as by {name}.astype('float32')",
-        )
+    if array.dtype not in FLOATS:
+        refuse(op, f"{name} must have a floating dtype, got {array.dtype}; {_way_out(name, array.dtype)}")
     return array
+
+
+def _way_out(name: str, dtype: np.dtype) -> str:
+    """What to do with an array of a dtype that no op computes in, losing nothing."""
+    if dtype == jnp.uint8:
+        return f"convert it, as by {name}.astype('float32') / 255 for an image"
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return f"give {name}.real and {name}.imag apart, and add up what is linear in them"
+    if jnp.issubdtype(dtype, jnp.floating):
+        return f"convert it, as by {name}.astype('bfloat16'), which holds each of its values"
+    if jnp.dtype(dtype).itemsize >= 4:
+        return f"convert it, as by {name}.astype('float32'), which is exact to 2**24, or 'float64' to 2**53"
+    return f"convert it, as by {name}.astype('float32')"
 
 
 def image_array(op: str, name: str, value: ArrayLike, spatial_axes: int | None = None) -> jax.Array:
@@ -45,13 +58,11 @@ def image_array(op: str, name: str, value: ArrayLike, spatial_axes: int | None =
 
 
 def shape_tuple(op: str, name: str, value: object) -> tuple[Any, ...]:
-    """`value` as a tuple of sizes, the first of which may be symbolic."""
-    if not isinstance(value, Sequence) or isinstance(value, str):
+    """`value` as a tuple of sizes, each of which may be symbolic."""
+    sizes = tuple(value) if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str) else ()
+    if not sizes or any(isinstance(size, (str, float, bool, np.floating, np.bool_, Sequence)) for size in sizes):
         refuse(op, f"{name} must be a tuple of sizes, got {value!r}")
-    try:
-        return (*value[:1], *map(operator.index, value[1:]))
-    except TypeError:
-        refuse(op, f"{name} must be a tuple of sizes, got {value!r}")
+    return tuple(int(size) if isinstance(size, np.integer) else size for size in sizes)
 
 
 def one_axis(op: str, name: str, array: jax.Array, axis: int) -> int:

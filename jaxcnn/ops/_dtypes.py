@@ -12,9 +12,23 @@ from jax.typing import DTypeLike
 from jaxcnn.ops._arguments import refuse
 
 
+def widest(*dtypes: DTypeLike) -> np.dtype:
+    """The least of float16, bfloat16, float32 and float64 that holds all of these: of float16 and bfloat16, float32.
+
+    As `jnp.promote_types`, which refuses to under strict promotion.
+    """
+    first, *others = {jnp.dtype(dtype) for dtype in dtypes}
+    for other in others:
+        if first.itemsize == other.itemsize:
+            first = jnp.dtype(jnp.float32)
+        elif other.itemsize > first.itemsize:
+            first = other
+    return first
+
+
 def accumulator(*dtypes: DTypeLike) -> np.dtype:
     """The dtype in which sums of these are kept: float32 for the narrow floats, their own otherwise."""
-    return jnp.promote_types(jnp.result_type(*dtypes), jnp.float32)
+    return widest(*dtypes, jnp.float32)
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,7 @@ class Dtypes:
     @property
     def of_gradients(self) -> np.dtype:
         """The dtype that products with dy are computed in: holds x and dy exactly."""
-        return jnp.promote_types(self.x, self.y)
+        return widest(self.x, self.y)
 
     @property
     def of_sums(self) -> np.dtype:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from jax import lax
 
 from jaxcnn.ops._window import Padding, PerAxis
@@ -9,15 +10,15 @@ from jaxcnn.ops._window import Padding, PerAxis
 
 def per_axis(value: PerAxis, axes: int) -> tuple[int, ...]:
     """`value`, or one of it per spatial axis."""
-    return (value,) * axes if isinstance(value, int) else tuple(value)
+    return tuple(int(entry) for entry in np.broadcast_to(np.asarray(value), axes))
 
 
 def lax_padding(padding: Padding, axes: int) -> str | list[tuple[int, int]]:
     """`padding` as lax takes it: a name, or a (lo, hi) per spatial axis."""
     if isinstance(padding, str):
         return padding
-    entries = [padding] * axes if isinstance(padding, int) else padding
-    return [(entry, entry) if isinstance(entry, int) else (entry[0], entry[1]) for entry in entries]
+    entries = [padding] * axes if isinstance(padding, (int, np.integer)) else list(padding)
+    return [(int(lo), int(hi)) for lo, hi in (np.broadcast_to(np.asarray(entry), 2) for entry in entries)]
 
 
 def pairs(

@@ -6,8 +6,9 @@ Along each spatial axis, with H the size of x, k of the window, s the stride, (l
     out   = floor((H + lo + hi - r) / s) + 1     the number of windows                [R 1.2]
     tap u of window i stands at i s + u d - lo   in x's own coordinates               [R 1]
 
-A `Window` is a static, hashable tuple of these numbers, so it may be a static argument of `jax.jit` and
-`jax.custom_vjp`. It has two maps, each the adjoint of the other, which is all that the ops build on:
+Padding below 0 crops. A `Window` is a static, hashable tuple of these numbers, so it may be a static argument of
+`jax.jit` and `jax.custom_vjp`; H may be symbolic, as in a program that is exported for any size. It has two maps, each
+the adjoint of the other, which is all that the ops build on:
 
     take(x, tap)  -> y     the strided slice of padded x that one tap sees, for every window at once
     put(y, tap)   -> x     those values back at their places, zeros elsewhere, the padding cropped
@@ -17,11 +18,11 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
-from typing import Any
+from math import gcd, prod
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +31,14 @@ from jax import lax
 
 from jaxcnn.ops._arguments import refuse
 
-Shape = Sequence[Any]  # ints; the batch of an exported program may be symbolic
-PerAxis = int | Sequence[int]
-Padding = int | str | Sequence[int | Sequence[int]]
+Shape = Sequence[Any]  # ints; the batch and spatial axes of an exported program may be symbolic
+PerAxis = int | np.integer[Any] | Sequence[int] | np.ndarray
+Padding = int | np.integer[Any] | str | Sequence[int | Sequence[int]] | np.ndarray
 Tap = tuple[int, ...]
+
+GREATEST_OPTION = 2**31 - 1  # of a size, stride, padding or dilation
+GREATEST_RESULT = 2**62  # elements, which no machine holds; beyond, XLA's own numbers overflow
+NAMES = ("SAME", "SAME_LOWER", "VALID")
 
 
 @dataclass(frozen=True)
@@ -55,17 +60,25 @@ class Window:
         stride: PerAxis | None = 1,
         padding: Padding = 0,
         dilation: PerAxis = 1,
+        *,
+        ceil: bool = False,
+        may_see_nothing: bool = False,
     ) -> Window:
         """The window over x of shape (N, *spatial, C), or a `ValueError` that names `op` and the argument.
 
-        `stride=None` means the window's own size.
+        `stride=None` means the window's own size. `ceil` rounds the number of windows up: the last begins in x or in
+        the padding before it, and hangs over the end. A window that lies wholly in padding is refused unless it
+        `may_see_nothing`.
         """
         shape = tuple(x_shape[1:-1])
         size = _per_axis(op, "window", size, len(shape))
         stride = size if stride is None else _per_axis(op, "stride", stride, len(shape))
         dilation = _per_axis(op, "dilation", dilation, len(shape))
         window = cls(shape, size, stride, _pairs(op, padding, shape, size, stride, dilation), dilation)
+        window = window._rounded_up() if ceil else window
         window._refuse_misfits(op)
+        if not may_see_nothing:
+            window._refuse_blind(op)
         return window
 
     @cached_property
@@ -94,11 +107,18 @@ class Window:
     @property
     def is_padded(self) -> bool:
         """Whether any window reaches into padding."""
-        return any(lo or hi for lo, hi in self.padding)
+        return any(is_symbolic(entry) or entry > 0 for pair in self.padding for entry in pair)
+
+    @property
+    def is_symbolic(self) -> bool:
+        """Whether a spatial size is known only when the program runs."""
+        return any(map(is_symbolic, (*self.shape, *itertools.chain.from_iterable(self.padding))))
 
     def pad(self, x: jax.Array) -> jax.Array:
-        """x (N, *shape, C) with zeros around it."""
-        return jnp.pad(x, ((0, 0), *self.padding, (0, 0))) if self.is_padded else x
+        """x (N, *shape, C) with zeros around it, or cropped where padding is negative."""
+        if all(pair == (0, 0) for pair in self.padding):
+            return x
+        return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((lo, hi, 0) for lo, hi in self.padding), (0, 0, 0)))
 
     def take(self, padded: jax.Array, tap: Tap) -> jax.Array:
         """What `tap` sees of padded x: (N, *out, C)."""
@@ -118,83 +138,149 @@ class Window:
     def in_input(self, tap: Tap) -> jax.Array:
         """Whether `tap` of each window stands in x rather than in padding: bool (1, *out, 1)."""
         inside = jnp.ones((), bool)
-        axes = zip(tap, self.shape, self.stride, self.padding, self.dilation, strict=True)
-        for axis, (u, h, s, (lo, _), d) in enumerate(axes):
-            place = lax.broadcasted_iota(jnp.int32, (1, *self.out, 1), axis + 1) * s + (u * d - lo)
-            inside = inside & (place >= 0) & (place < h)
-        return inside
+        axes = zip(tap, self.shape, self.out, self.stride, self.padding, self.dilation, strict=True)
+        for axis, (u, h, o, s, (lo, _), d) in enumerate(axes):
+            # 0 <= i s + u d - lo < h, as bounds of i: the place itself may be more than an int32 holds
+            dtype = jnp.uint32 if not is_symbolic(o) and o >= 2**31 else jnp.int32
+            i = lax.broadcasted_iota(dtype, (1, *self.out, 1), axis + 1)
+            first, end = -(-(lo - u * d) // s), -(-(h + lo - u * d) // s)
+            if is_symbolic(first) or first > 0:
+                inside = inside & (i >= jnp.asarray(first if is_symbolic(first) else min(first, o), dtype))
+            if is_symbolic(end) or end < o:
+                inside = inside & (i < jnp.asarray(end if is_symbolic(end) else max(end, 0), dtype))
+        return jnp.broadcast_to(inside, (1, *self.out, 1))
+
+    def _rounded_up(self) -> Window:
+        """Where a stride leaves rows at the end, one window more, if it begins before them: as PyTorch's ceil_mode."""
+        padding = []
+        for h, (lo, hi), r, s in zip(self.shape, self.padding, self.span, self.stride, strict=True):
+            left = (h + lo + hi - r) % s
+            begins_in_time = left > 0 and ((h + lo + hi - r) // s + 1) * s < h + lo
+            padding.append((lo, hi + (s - left) * begins_in_time))
+        return Window(self.shape, self.size, self.stride, tuple(padding), self.dilation)
 
     def _refuse_misfits(self, op: str) -> None:
         for axis, (h, (lo, hi), r) in enumerate(zip(self.shape, self.padding, self.span, strict=True)):
-            if r > h + lo + hi:
+            if not is_symbolic(h + lo + hi) and r > h + lo + hi:
                 refuse(
                     op,
                     f"the window spans {r} on spatial axis {axis}, more than the padded input's {h + lo + hi} "
                     f"(x spatial {self.shape}, window {self.size}, padding {self.padding}, dilation {self.dilation}); "
                     "use a smaller window or dilation, or more padding",
                 )
-        for axis, (h, o, s, (lo, _), k, d) in enumerate(
-            zip(self.shape, self.out, self.stride, self.padding, self.size, self.dilation, strict=True)
-        ):
-            places = np.arange(o)[:, None] * s + np.arange(k) * d - lo
-            blind = ~((places >= 0) & (places < h)).any(axis=1)
-            if blind.any():
+        padded = [h + lo + hi for h, (lo, hi) in zip(self.shape, self.padding, strict=True)]
+        if not self.is_symbolic and prod(padded) >= GREATEST_RESULT:
+            refuse(
+                op, f"the padded input would have spatial axes {tuple(padded)}, which no memory holds; use less padding"
+            )
+
+    def _refuse_blind(self, op: str) -> None:
+        for axis, place in enumerate(self._first_blind()):
+            if place is not None:
                 refuse(
                     op,
-                    f"window {int(blind.argmax())} on spatial axis {axis} lies wholly in padding "
+                    f"window {place} on spatial axis {axis} lies wholly in padding "
                     f"(x spatial {self.shape}, window {self.size}, stride {self.stride}, padding {self.padding}, "
                     f"dilation {self.dilation}); use less padding",
                 )
+
+    def _first_blind(self) -> Iterator[int | None]:
+        """Per axis the first window without a tap in x, if there is one.
+
+        It ends before x begins, or begins after x ends, or, where taps are further apart than x is long, x lies
+        between two of them: its first tap from 0 on, (i s - lo) mod d, is past the end.
+        """
+        axes = zip(self.shape, self.out, self.size, self.stride, self.padding, self.dilation, strict=True)
+        for h, o, k, s, (lo, hi), d in axes:
+            if is_symbolic(lo) or is_symbolic(
+                h
+            ):  # "SAME" pads by less than a window; of other padding, what is certain
+                yield 0 if not is_symbolic(lo) and lo > (k - 1) * d else None
+                continue
+            h, lo = h + min(lo, 0) + min(hi, 0), max(lo, 0)  # cropped, where padding is negative
+            after = max(0, -(-(h + lo) // s))
+            before_x = min(o, -(-lo // s), d // gcd(s, d)) if d > h else 0  # of all that begin before x, one period
+            candidates: Iterable[int] = (
+                *((0,) if o and lo > (k - 1) * d else ()),
+                *itertools.islice((i for i in range(before_x) if (i * s - lo) % d >= h), 1),
+                *((after,) if after < o else ()),
+            )
+            yield min(candidates, default=None)
+
+
+def is_symbolic(size: object) -> bool:
+    """Whether a size is known only when the program runs (`jax.export.symbolic_shape`)."""
+    return not isinstance(size, (int, np.integer))
 
 
 def _per_axis(op: str, name: str, value: PerAxis, axes: int) -> tuple[int, ...]:
     """`value` as one positive int per spatial axis."""
     expected = f"{name} must be a positive int or one per spatial axis ({axes})"
     try:
-        entries = (operator.index(value),) * axes if not isinstance(value, Sequence) else tuple(value)
-        entries = tuple(map(operator.index, entries))
+        entries = tuple(map(_index, value)) if _is_sequence(value) else (_index(value),) * axes
     except TypeError:
         refuse(op, f"{expected}, got {value!r}")
     if len(entries) != axes or any(entry < 1 for entry in entries):
-        refuse(op, f"{expected}, got {value!r}")
+        hint = "; if x is one image without its batch axis, give x[None]" if len(entries) == axes + 1 else ""
+        refuse(op, f"{expected}, got {value!r}{hint}")
+    _refuse_absurd(op, name, value, entries)
     return entries
 
 
 def _pairs(
     op: str,
     padding: Padding,
-    shape: tuple[int, ...],
+    shape: tuple[Any, ...],
     size: tuple[int, ...],
     stride: tuple[int, ...],
     dilation: tuple[int, ...],
 ) -> tuple[tuple[int, int], ...]:
     """`padding` as one (lo, hi) per spatial axis."""
-    expected = f"padding must be an int >= 0, one per spatial axis ({len(shape)}), (lo, hi) pairs, 'SAME' or 'VALID'"
+    names = ", ".join(map(repr, NAMES[:-1])) + f" or {NAMES[-1]!r}"
+    expected = f"padding must be an int, one per spatial axis ({len(shape)}), (lo, hi) pairs, {names}"
     if isinstance(padding, str):
+        if padding.upper() not in NAMES:
+            refuse(op, f"{expected}, got {padding!r}")
         if padding.upper() == "VALID":
             return ((0, 0),) * len(shape)
-        if padding.upper() != "SAME":
-            refuse(op, f"{expected}, got {padding!r}")
-        # out = ceil(H / s), and the odd row of padding goes below
-        totals = [
-            max((-(-h // s) - 1) * s + d * (k - 1) + 1 - h, 0)
-            for h, k, s, d in zip(shape, size, stride, dilation, strict=True)
-        ]
-        return tuple((total // 2, total - total // 2) for total in totals)
+        # out = ceil(H / s), and the odd row of padding goes below, or with "SAME_LOWER" above
+        halves = []
+        for h, k, s, d in zip(shape, size, stride, dilation, strict=True):
+            total = (-(-h // s) - 1) * s + d * (k - 1) + 1 - h
+            total = jax.core.max_dim(total, 0) if is_symbolic(total) else max(total, 0)
+            halves.append((total // 2, total - total // 2))
+        return tuple(halves) if padding.upper() == "SAME" else tuple((hi, lo) for lo, hi in halves)
     try:
-        entries = tuple(padding) if isinstance(padding, Sequence) else (operator.index(padding),) * len(shape)
-        pairs = tuple(_pair(entry) for entry in entries)
+        pairs = tuple(map(_pair, padding)) if _is_sequence(padding) else (_pair(padding),) * len(shape)
     except TypeError:
         refuse(op, f"{expected}, got {padding!r}")
-    if len(pairs) != len(shape) or any(lo < 0 or hi < 0 for lo, hi in pairs):
+    if len(pairs) != len(shape):
         refuse(op, f"{expected}, got {padding!r}")
+    _refuse_absurd(op, "padding", padding, itertools.chain.from_iterable(pairs))
     return pairs
 
 
-def _pair(entry: int | str | Sequence[int]) -> tuple[int, int]:
+def _refuse_absurd(op: str, name: str, value: object, entries: Iterable[int]) -> None:
+    if any(abs(entry) > GREATEST_OPTION for entry in entries):
+        refuse(op, f"{name} must be below 2**31, got {value!r}")
+
+
+def _pair(entry: Any) -> tuple[int, int]:
     """One axis' padding as (lo, hi); a `TypeError` where it is neither an int nor two of them."""
-    if not isinstance(entry, Sequence):
-        return (operator.index(entry),) * 2
-    if isinstance(entry, str) or len(entry) != 2:
+    if not _is_sequence(entry):
+        return (_index(entry),) * 2
+    lo, hi = entry if len(entry) == 2 else (None, None)
+    return _index(lo), _index(hi)
+
+
+def _index(entry: Any) -> int:
+    """An int, of Python's or NumPy's; a `TypeError` for what is not whole, and for True and False."""
+    if isinstance(entry, (bool, np.bool_)):
         raise TypeError
-    return operator.index(entry[0]), operator.index(entry[1])
+    return operator.index(entry)
+
+
+def _is_sequence(value: Any) -> TypeGuard[Sequence[Any]]:
+    return (isinstance(value, Sequence) and not isinstance(value, str)) or (
+        isinstance(value, np.ndarray) and value.ndim > 0
+    )

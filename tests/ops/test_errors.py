@@ -98,8 +98,6 @@ CASES = {
     "dilation zero": conv("dilation", "positive", "(0, 1)", dilation=(0, 1)),
     "dilation None": conv("dilation", "None", dilation=None, typed=False),
     "unknown padding": conv("padding", "'SAME'", "'full'", padding="full"),
-    "negative padding": conv("padding", "-1", padding=-1),
-    "negative padding below": conv("padding", "(0, -1)", padding=((0, -1), (0, 0))),
     "padding of three axes": conv("padding", "(1, 1, 1)", padding=(1, 1, 1)),
     "padding of one pair": conv("padding", "((1, 1),)", padding=((1, 1),)),
     "padding of triples": conv("padding", "(1, 1, 1)", padding=((1, 1, 1), (1, 1, 1))),
