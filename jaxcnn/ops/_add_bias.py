@@ -17,6 +17,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._dtypes import accumulator
@@ -26,7 +27,7 @@ from jaxcnn.ops._types import Bias, Products
 
 def reference(y: jax.Array, bias: jax.Array) -> jax.Array:
     """The plain forward."""
-    return y + bias.astype(y.dtype)
+    return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + bias.shape)
 
 
 def add_bias(op: str, y: jax.Array, bias: jax.typing.ArrayLike | None) -> jax.Array:
@@ -44,7 +45,7 @@ def add_bias(op: str, y: jax.Array, bias: jax.typing.ArrayLike | None) -> jax.Ar
 
 @partial(jax.custom_vjp, nondiff_argnames=("bias_dtype",))
 def _add_bias(bias_dtype: np.dtype, y: Products, bias: Bias) -> Products:
-    return y + bias.astype(y.dtype)
+    return y + lax.expand_dims(bias.astype(y.dtype), range(y.ndim - 1))
 
 
 def _add_bias_fwd(bias_dtype: np.dtype, y: Products, bias: Bias) -> tuple[jax.Array, None]:

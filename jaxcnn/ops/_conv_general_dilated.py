@@ -6,8 +6,8 @@ Legend
 Forward     y = correlate(x, k), the axes moved to (N, *spatial, C) and (*k, C_in/groups, C_out) and back         [R 1]
 Backward    a permutation's gradient is its inverse; the rest is `_conv/_rule.py`'s
 Residuals   x and k, once, in conv's layout
-Conventions conv's, so that no window may lie wholly in padding, no padding be negative; no lhs_dilation, no groups of
-            the batch, no out_sharding. What it cannot do raises; `jaxcnn.reference` has lax's own.
+Conventions conv's, which are lax's; no lhs_dilation, no groups of the batch, no out_sharding. What it cannot do raises;
+            `jaxcnn.reference` has lax's own.
 Sources     [R] 1.2-1.4; lax.conv_general_dilated.
 """
 
@@ -47,7 +47,7 @@ def conv_general_dilated(
         lhs: images, of rank 3 or more, floating.
         rhs: the kernel, of the same rank, floating; rounded to the dtype of lhs.
         window_strides: one per spatial axis.
-        padding: "SAME", "VALID", or a (low, high) pair per spatial axis, none negative.
+        padding: "SAME", "SAME_LOWER", "VALID", or a (low, high) pair per spatial axis; below 0 it crops.
         lhs_dilation: None or ones.
         rhs_dilation: None or one per spatial axis.
         dimension_numbers: as in lax: None for NCHW, strings such as ("NHWC", "HWIO", "NHWC"), or lax's own.
@@ -73,14 +73,15 @@ def conv_general_dilated(
     """
     op = "conv_general_dilated"
     lhs, rhs = float_array(op, "lhs", lhs), float_array(op, "rhs", rhs)
+    if lhs.ndim < 3 or lhs.ndim != rhs.ndim:
+        hint = "; without a spatial axis it is a product: use dense" if lhs.ndim == rhs.ndim == 2 else ""
+        refuse(op, f"lhs and rhs must have the same rank, 3 or more, got shapes {lhs.shape} and {rhs.shape}{hint}")
     if lhs_dilation is not None and {*lhs_dilation} != {1}:
         refuse(op, f"lhs_dilation must be None or ones, got {lhs_dilation!r}; use input_gradient for a transposed conv")
     if batch_group_count != 1:
         refuse(op, f"batch_group_count must be 1, got {batch_group_count!r}; use jax.lax.conv_general_dilated")
     if out_sharding is not None:
         refuse(op, f"out_sharding must be None, got {out_sharding!r}; use jax.lax.conv_general_dilated")
-    if lhs.ndim < 3 or lhs.ndim != rhs.ndim:
-        refuse(op, f"lhs and rhs must have the same rank, 3 or more, got shapes {lhs.shape} and {rhs.shape}")
     numbers = _numbers(op, lhs, rhs, dimension_numbers)
     batch, feature, *spatial = numbers.lhs_spec
     outward, inward, *taps = numbers.rhs_spec

@@ -126,6 +126,38 @@ class Window:
         stop = [a + (o - 1) * s + 1 for a, o, s in zip(start, self.out, self.stride, strict=True)]
         return lax.slice(padded, (0, *start, 0), (padded.shape[0], *stop, padded.shape[-1]), (1, *self.stride, 1))
 
+    def take_numbered(self, padded: jax.Array, number: jax.Array) -> jax.Array:
+        """`take` of the tap with that row-major number, which a loop counts."""
+        sizes = [(o - 1) * s + 1 for o, s in zip(self.out, self.stride, strict=True)]
+        seen = lax.dynamic_slice(padded, self._start(number), (padded.shape[0], *sizes, padded.shape[-1]))
+        return lax.slice(seen, (0,) * seen.ndim, seen.shape, (1, *self.stride, 1))
+
+    def add_numbered(self, padded: jax.Array, y: jax.Array, number: jax.Array) -> jax.Array:
+        """padded x (N, *padded, C) with y (N, *out, C) added at the places that the tap with that number saw."""
+        apart = lax.pad(y, jnp.zeros((), y.dtype), ((0, 0, 0), *((0, 0, s - 1) for s in self.stride), (0, 0, 0)))
+        start = self._start(number)
+        seen = lax.dynamic_slice(padded, start, apart.shape)
+        return lax.dynamic_update_slice(padded, seen + apart, start)
+
+    @property
+    def over_padding(self) -> Window:
+        """The same windows over what `pad` gives."""
+        shape = tuple(h + lo + hi for h, (lo, hi) in zip(self.shape, self.padding, strict=True))
+        return Window(shape, self.size, self.stride, ((0, 0),) * len(shape), self.dilation)
+
+    def unpad(self, padded: jax.Array) -> jax.Array:
+        """x of padded x: the adjoint of `pad`."""
+        around = ((0, 0, 0), *((-lo, -hi, 0) for lo, hi in self.padding), (0, 0, 0))
+        return lax.pad(padded, jnp.zeros((), padded.dtype), around)
+
+    def _start(self, number: jax.Array) -> list[jax.Array]:
+        """Where the tap with that number begins in padded x (N, *padded, C)."""
+        places, zero = [], jnp.zeros_like(number)
+        for k, d in zip(reversed(self.size), reversed(self.dilation), strict=True):
+            places.append(lax.rem(number, jnp.full_like(number, k)) * jnp.full_like(number, d))
+            number = lax.div(number, jnp.full_like(number, k))
+        return [zero, *reversed(places), zero]
+
     def put(self, y: jax.Array, tap: Tap) -> jax.Array:
         """y (N, *out, C) back at the places in x (N, *shape, C) that `tap` saw, zeros elsewhere: take's adjoint."""
         around = []

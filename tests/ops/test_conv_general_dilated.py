@@ -37,8 +37,8 @@ def test_values_and_gradients_are_laxs(lhs: Any, rhs: Any, options: dict[str, An
     assert_agree(conv(ops), conv(lax), integers(lhs), integers(rhs, seed=1))
 
 
-@pytest.mark.parametrize("padding", ["SAME", "VALID"])
-def test_named_padding(padding: str) -> None:
+@pytest.mark.parametrize("padding", ["SAME", "VALID", "SAME_LOWER", ((-1, 2), (3, -2))])
+def test_padding_is_laxs(padding: Any) -> None:
     args = integers((1, 2, 5, 6)), integers((3, 2, 3, 2), seed=1)
     found, expected = (m.conv_general_dilated(*args, (2, 2), padding) for m in (ops, reference))
     assert_equal_trees(found, expected)
@@ -50,9 +50,21 @@ def test_named_padding(padding: str) -> None:
         ({"lhs_dilation": (2, 1)}, "lhs_dilation must be None or ones, got .*use input_gradient"),
         ({"batch_group_count": 2}, "batch_group_count must be 1, got 2"),
         ({"out_sharding": jax.sharding.PartitionSpec("x")}, "out_sharding must be None"),
-        ({"padding": ((-1, 0), (0, 0))}, "padding must be an int >= 0"),
+        ({"padding": "full"}, "padding must be an int, one per .* 'SAME', 'SAME_LOWER' or 'VALID', got 'full'"),
         ({"dimension_numbers": ("NHWX", "HWIO", "NHWC")}, "dimension_numbers must be as in lax, got"),
         ({"rhs": jnp.ones((2, 2))}, "lhs and rhs must have the same rank, 3 or more"),
+        (
+            {"lhs": jnp.ones((2, 3)), "rhs": jnp.ones((3, 4)), "window_strides": (), "lhs_dilation": ()},
+            r"3 or more, got shapes \(2, 3\) and \(3, 4\); without a spatial axis it is a product: use dense",
+        ),
+        (
+            {"lhs": jnp.ones((2, 2, 4, 4), complex)},
+            "lhs must have a floating dtype, got complex.*lhs.real and lhs.imag",
+        ),
+        (
+            {"lhs": jnp.ones((2, 2, 4, 4), jnp.float8_e4m3fn)},
+            r"floating dtype, got float8_e4m3fn.*astype\('bfloat16'\)",
+        ),
     ],
 )
 def test_what_it_cannot_do_is_refused(change: dict[str, Any], says: str) -> None:
@@ -71,7 +83,7 @@ def test_flax_trains_on_these_rules_by_one_argument() -> None:
         first = nn.Conv(4, (3, 3), strides=2, **how)
         return nn.Sequential([first, nn.relu, nn.Conv(6, (3, 3), feature_group_count=2, kernel_dilation=2, **how)])
 
-    x = jax.random.normal(jax.random.key(0), (2, 9, 8, 3))
+    x = jax.random.normal(jax.random.key(0), (2, 9, 8, 3), jnp.float32)
     params = net().init(jax.random.key(1), x)
 
     def loss(net: nn.Module, params: Any) -> jax.Array:

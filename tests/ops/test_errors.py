@@ -104,11 +104,13 @@ CASES = {
     "padding a float": conv("padding", "0.5", padding=0.5, typed=False),
     "padding of names": conv("padding", "SAME", padding=("SAME", "SAME"), typed=False),
     "padding None": conv("padding", "None", padding=None, typed=False),
-    "a window wholly in padding": conv("wholly in padding", "window 0", "axis 1", padding=((0, 0), (3, 0))),
-    "a last window wholly in padding": conv("wholly in padding", "window 5", "axis 0", padding=((0, 3), (0, 0))),
-    "a dilated window that straddles x": conv(
-        "wholly in padding", x=f32(1, 1, 4), kernel=f32(2, 4, 2), dilation=2, padding=((1, 1),)
-    ),
+    "stride of 2**40": conv("stride", "2**31", "1099511627776", stride=2**40),
+    "padding of 2**40": conv("padding", "2**31", "1099511627776", padding=2**40),
+    "dilation of 2**40": conv("dilation", "2**31", "1099511627776", dilation=2**40),
+    "padding beyond any memory": conv("padded input", "no memory holds", "less padding", padding=2**30),
+    "groups True": conv("groups", "positive int", "True", groups=True),
+    "stride True": conv("stride", "positive int", "True", stride=True),
+    "one image without its batch": conv("of as many spatial axes", "x[None]", x=f32(5, 5, 4)),
     "integer preferred_element_type": conv("preferred_element_type", "int32", preferred_element_type="int32"),
     "unknown preferred_element_type": conv(
         "preferred_element_type", "wide", preferred_element_type="wide", typed=False

@@ -13,6 +13,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from jaxcnn.ops._arguments import refuse
+from jaxcnn.ops._bounds import UNROLLED, may_lay_out
 from jaxcnn.ops._conv import (
     _canonical,
     _direct,
@@ -25,6 +26,8 @@ from jaxcnn.ops._conv import (
     _taps,
     _toeplitz,
 )
+from jaxcnn.ops._conv._core import Core
+from jaxcnn.ops._conv._finite import where_finite
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._conv._winograd import Winograd
 
@@ -110,14 +113,17 @@ def _has_many_elements(form: Form) -> bool:
 
 
 # By platform and map, the first row that fits. experiments/speed has what each row was measured to give on 2 cores in
-# float32 (`jaxcnn bench ops --tune`). Kernel gradients are never `direct` on a CPU: in a loop's body XLA computes those
-# naively, tens of times slower; `canonical` is the same without that. `winograd2` was never the fastest, `winograd4` of
-# three forms, by at most 1.12. A sum of `taps` is fused into all that reads it, and computed again in each: of one
-# channel it is two to four times as fast as `toeplitz` alone, and a third as fast in [V]'s training step. `overhang` is
-# `direct` kept from a library that computes on one core (jax 0.10). Into a dx that leaves the cache, nine taps put one
-# after another cost more than phases that are written once. Elsewhere `direct` is cuDNN's or the TPU's own, but for
-# dilated kernel gradients on a GPU, as programs compiled for an H100 show (`jaxcnn bench compiled`,
-# experiments/accelerators).
+# float32 (`jaxcnn bench ops --tune`).
+# - Kernel gradients are never `direct` on a CPU: in a loop's body XLA computes those naively, tens of times slower;
+#   `canonical` is the same without that.
+# - `winograd2` was never the fastest, `winograd4` of three forms, by at most 1.12. They and `fft` are not in the table:
+#   what they round or spoil reaches further than a window. `toeplitz` and `split` are for what is finite (`_finite`).
+# - A sum of `taps` is fused into all that reads it, and computed again in each: of one channel it is two to four times
+#   as fast as `toeplitz` alone, and a third as fast in [V]'s training step.
+# - `overhang` is `direct` kept from a library that computes on one core (jax 0.10).
+# - Into a dx that leaves the cache, nine taps put one after another cost more than phases that are written once.
+# - Elsewhere `direct` is cuDNN's or the TPU's own, but for dilated kernel gradients on a GPU, as programs compiled for
+#   an H100 show (`jaxcnn bench compiled`, experiments/accelerators).
 TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
     ("cpu", "correlate"): (
         Row("toeplitz", "few channels", _is_few),
@@ -180,12 +186,7 @@ TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
         Row("taps", "grouped", _is_grouped),
         Row("taps", "one tap", _is_one_tap),
         Row("canonical", "1-D of at least 32 channels", lambda f: _is_line(f) and f.c_in >= 32),
-        Row("canonical", "thin, 9 to 24 taps", lambda f: _is_thin(f) and 9 <= f.window.tap_count < 25),
-        Row(
-            "fft",
-            "thin, of over 2 channels, at least 25 taps",
-            lambda f: _is_thin(f) and f.c_in > 2 and f.window.tap_count >= 25,
-        ),
+        Row("canonical", "thin, at least 9 taps", lambda f: _is_thin(f) and f.window.tap_count >= 9),
         Row("canonical", "at least 100 taps", lambda f: f.window.tap_count >= 100),
         Row(
             "canonical",
@@ -206,10 +207,8 @@ TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
 }
 
 
-# Where it is chosen, not asked for, another under `jax.vmap`: a sum over one image pays for its spectrum alone, and
-# convolutions of many examples become a grouped one.
+# Where it is chosen, not asked for, another under `jax.vmap`: convolutions of many examples become a grouped one.
 UNDER_VMAP = {
-    ("kernel_gradient", "fft"): "im2col",  # 5x5, 16 to 16 channels, 64 examples: 209 ms became 41
     ("kernel_gradient", "canonical"): "im2col",
 }
 
@@ -221,7 +220,7 @@ def asked_for(op: str, form: Form, algorithm: Algorithm, maps: tuple[str, ...] =
         known = ", ".join(map(repr, ("auto", *ALGORITHMS)))
         refuse(op, f"algorithm must be one of {known}, or a tuple of three, for {', '.join(MAPS)}, got {algorithm!r}")
     for which, name in zip(MAPS, names, strict=True):
-        if name != "auto" and (fault := unsupported(which, name, form)):
+        if name != "auto" and (fault := unsupported(which, name, Core.of(form).form)):
             own = tuple(name if hasattr(ALGORITHMS[name], each) else "auto" for each in MAPS)
             way_out = "use 'auto' for it" + ("" if own[MAPS.index(which)] == name else f", as in algorithm={own}")
             refuse(op, f"algorithm {name!r} cannot compute {which} of these arguments: {fault}; {way_out}")
@@ -244,9 +243,20 @@ def chosen(which: str, platform: str, form: Form) -> str:
 
 
 def row_for(which: str, platform: str, form: Form) -> Row | None:
-    """The first row of the table that fits and whose algorithm can."""
-    rows = TABLE.get((platform, which), ())
-    return next((row for row in rows if row.fits(form) and unsupported(which, row.algorithm, form) is None), None)
+    """The first row that fits and whose algorithm can, within the bounds; none where a spatial size is symbolic."""
+    rows = () if form.window.is_symbolic else TABLE.get((platform, which), ())
+    return next((row for row in rows if row.fits(form) and _can_within_bounds(which, row.algorithm, form)), None)
+
+
+def _can_within_bounds(which: str, name: str, form: Form) -> bool:
+    """Whether an algorithm can compute a map, and spells out and lays out no more than `_bounds` allows."""
+    if unsupported(which, name, form) is not None:
+        return False
+    unrolled = {"im2col": form.window.tap_count, "phases": prod(form.window.stride)}
+    if name == "split":
+        unrolled["split"] = _split.unrolls(form)
+    laid_out = _im2col.lays_out(form) if name == "im2col" and which != "kernel_gradient" else 0
+    return unrolled.get(name, 1) <= UNROLLED and may_lay_out(laid_out, form.bytes)
 
 
 def run(which: str, form: Form, *args: jax.Array) -> jax.Array:
@@ -260,8 +270,12 @@ def run(which: str, form: Form, *args: jax.Array) -> jax.Array:
 
 def _by(name: str, which: str, form: Form) -> Callable[..., jax.Array]:
     computed = partial(getattr(ALGORITHMS[name], which), form)
+    if form.algorithms[MAPS.index(which)] != "auto":
+        return computed
+    if which in getattr(ALGORITHMS[name], "SPREADS", ()):
+        return where_finite(computed, partial(getattr(_direct, which), form))
     other = UNDER_VMAP.get((which, name))
-    if other is None or form.algorithms[MAPS.index(which)] != "auto":
+    if other is None:
         return computed
     of_an_example = partial(getattr(ALGORITHMS[other], which), form)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
+import numpy as np
 from jax import lax
 
 from jaxcnn.ops._arguments import refuse
 from jaxcnn.ops._dtypes import Dtypes
-from jaxcnn.ops._window import Padding, PerAxis, Shape, Window
+from jaxcnn.ops._window import Padding, PerAxis, Shape, Window, is_symbolic
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,12 @@ class Form:
             refuse(
                 op,
                 "x must be (N, *spatial, C_in) and kernel (*k, C_in/groups, C_out), of as many spatial axes, "
-                f"got x {x_shape} and kernel {kernel_shape}",
+                f"got x {x_shape} and kernel {kernel_shape}"
+                + ("; for one image without its batch axis, give x[None]" * (len(kernel_shape) == len(x_shape) + 1)),
             )
         c_in, (kernel_in, c_out) = x_shape[-1], kernel_shape[-2:]
-        if not isinstance(groups, int) or groups < 1 or c_in % groups or c_out % groups:
+        groups = int(groups) if isinstance(groups, np.integer) else groups
+        if not isinstance(groups, int) or isinstance(groups, bool) or groups < 1 or c_in % groups or c_out % groups:
             refuse(
                 op,
                 f"groups must be a positive int that divides C_in = {c_in} and C_out = {c_out}, got {groups!r} "
@@ -61,9 +65,22 @@ class Form:
                 f"kernel must have C_in/groups = {c_in}/{groups} = {c_in // groups} input channels for x {x_shape}, "
                 f"got {kernel_in} in shape {kernel_shape}",
             )
-        window = Window.of(op, x_shape, kernel_shape[:-2], stride, padding, dilation)
-        images = x_shape[0] if isinstance(x_shape[0], int) else None
+        window = Window.of(op, x_shape, kernel_shape[:-2], stride, padding, dilation, may_see_nothing=True)
+        images = None if is_symbolic(x_shape[0]) else int(x_shape[0])
         return cls(window, c_in, c_out, groups, dtypes, precision, images)
+
+    @property
+    def elements(self) -> tuple[int, int, int]:
+        """How many x, kernel and y have; of one image where the batch is not known."""
+        images, window = 1 if self.images is None else self.images, self.window
+        kernel = prod(window.size) * (self.c_in // self.groups) * self.c_out
+        return images * prod(window.shape) * self.c_in, kernel, images * prod(window.out) * self.c_out
+
+    @property
+    def bytes(self) -> int:
+        """Of x, kernel and y together."""
+        dtypes = self.dtypes.x, self.dtypes.kernel, self.dtypes.y
+        return sum(count * dtype.itemsize for count, dtype in zip(self.elements, dtypes, strict=True))
 
     def layout(self, lhs: str, rhs: str, out: str) -> tuple[str, str, str]:
         """lax's dimension numbers, '*' standing for the spatial axes, as in ("N*C", "*IO", "N*C")."""

@@ -28,6 +28,12 @@ def unsupported(form: Form) -> str | None:
     return f"groups must be 1, not {form.groups}" if form.groups > 1 else None
 
 
+def lays_out(form: Form) -> int:
+    """Bytes of T(x), or of the patches that dx is folded from; a kernel gradient lays out a chunk at a time."""
+    images = 1 if form.images is None else form.images
+    return images * prod(form.window.out) * form.window.tap_count * form.c_in * form.dtypes.of_sums.itemsize
+
+
 def correlate(form: Form, x: X, kernel: Kernel) -> Y:
     """mat(y) = T(x) mat(k) [R 2]."""
     matrix = kernel.astype(form.dtypes.x).reshape(-1, kernel.shape[-1])

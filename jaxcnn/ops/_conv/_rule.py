@@ -26,8 +26,9 @@ Backward    The product of the three is one number,
             Gradients of gradients need nothing more.  The bias: `_add_bias` [R 4].
 
 Residuals   x and k, once.
-Conventions a window never lies wholly in padding; rows that no window reaches have gradient 0; y, dx and dk come
-            back in the dtypes of x, x and k, and are summed in float32 or wider (`_dtypes`).
+Conventions a window that sees padding alone gives the bias; padding below 0 crops; rows that no window reaches have
+            gradient 0 (`_core`); y, dx and dk come back in the dtypes of x, x and k, and are summed in float32 or wider
+            (`_dtypes`).
 Sources     [R] 1.2-1.4 and 1.7, [V] 2.1 and 3.4.
 """
 
@@ -44,6 +45,7 @@ from jaxcnn.ops import _add_bias, _plain
 from jaxcnn.ops._arguments import float_array, image_array
 from jaxcnn.ops._conv import _choose
 from jaxcnn.ops._conv._choose import Algorithm
+from jaxcnn.ops._conv._core import Core, around, inside
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, accumulator
 from jaxcnn.ops._meshes import laid_out, varying_alike
@@ -152,55 +154,79 @@ def conv(
     return _add_bias.add_bias("conv", correlate(form, *varying_alike(x, kernel)), bias)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("form",))
 def correlate(form: Form, x: X, kernel: Kernel) -> Y:
+    """dT/dg: y, by its core [R 1]."""
+    core = Core.of(form)
+    if core.is_empty:
+        return jnp.zeros((x.shape[0], *form.window.out, form.c_out), form.dtypes.y)
+    return around(_correlate(core.form, inside(x, core.cut), kernel), core.blind)
+
+
+def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
+    """dT/dx: dx, by its core [R 6, 8; V 34, 38]."""
+    core = Core.of(form)
+    if core.is_empty:
+        return jnp.zeros((dy.shape[0], *form.window.shape, form.c_in), form.dtypes.x)
+    return around(_input_gradient(core.form, kernel, inside(dy, core.blind)), core.cut)
+
+
+def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
+    """dT/dk: dk, by its core [R 5, 7, 9; V 33, 37]."""
+    core = Core.of(form)
+    if core.is_empty:
+        return jnp.zeros((*form.window.size, form.c_in // form.groups, form.c_out), form.dtypes.kernel)
+    return _kernel_gradient(core.form, inside(x, core.cut), inside(dy, core.blind))
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("form",))
+def _correlate(form: Form, x: X, kernel: Kernel) -> Y:
     """dT/dg: y [R 1]."""
     return laid_out(partial(_choose.run, "correlate", form), x, kernel, like=x)
 
 
 def _correlate_fwd(form: Form, x: X, kernel: Kernel) -> tuple[jax.Array, Saved]:
-    return correlate(form, x, kernel), (x, kernel)
+    return _correlate(form, x, kernel), (x, kernel)
 
 
 def _correlate_bwd(form: Form, saved: Saved, dy: Y) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    return input_gradient(form, kernel, dy), kernel_gradient(form, x, dy)  # [R 6; V 38], [R 5; V 37]
+    return _input_gradient(form, kernel, dy), _kernel_gradient(form, x, dy)  # [R 6; V 38], [R 5; V 37]
 
 
-correlate.defvjp(_correlate_fwd, _correlate_bwd)
+_correlate.defvjp(_correlate_fwd, _correlate_bwd)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("form",))
-def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
+def _input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     """dT/dx: dx [R 6, 8; V 34, 38]."""
     return laid_out(partial(_choose.run, "input_gradient", form), kernel, dy, like=dy)
 
 
 def _input_gradient_fwd(form: Form, kernel: Kernel, dy: Y) -> tuple[jax.Array, Saved]:
-    return input_gradient(form, kernel, dy), (kernel, dy)
+    return _input_gradient(form, kernel, dy), (kernel, dy)
 
 
 def _input_gradient_bwd(form: Form, saved: Saved, x: X) -> tuple[jax.Array, jax.Array]:
     kernel, dy = saved
-    return kernel_gradient(form, x, dy), correlate(form, x, kernel)  # (B1)
+    return _kernel_gradient(form, x, dy), _correlate(form, x, kernel)  # (B1)
 
 
-input_gradient.defvjp(_input_gradient_fwd, _input_gradient_bwd)
+_input_gradient.defvjp(_input_gradient_fwd, _input_gradient_bwd)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("form",))
-def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
+def _kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     """dT/dk: dk [R 5, 7, 9; V 33, 37]."""
     return laid_out(partial(_choose.run, "kernel_gradient", form), x, dy)
 
 
 def _kernel_gradient_fwd(form: Form, x: X, dy: Y) -> tuple[jax.Array, Saved]:
-    return kernel_gradient(form, x, dy), (x, dy)
+    return _kernel_gradient(form, x, dy), (x, dy)
 
 
 def _kernel_gradient_bwd(form: Form, saved: Saved, kernel: Kernel) -> tuple[jax.Array, jax.Array]:
     x, dy = saved
-    return input_gradient(form, kernel, dy), correlate(form, x, kernel)  # (B1)
+    return _input_gradient(form, kernel, dy), _correlate(form, x, kernel)  # (B1)
 
 
-kernel_gradient.defvjp(_kernel_gradient_fwd, _kernel_gradient_bwd)
+_kernel_gradient.defvjp(_kernel_gradient_fwd, _kernel_gradient_bwd)

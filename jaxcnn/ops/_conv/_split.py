@@ -8,13 +8,14 @@ m times the channels, whose kernel has each group's own on its diagonal:
 That is m times the multiplications, m - 1 of m by zeros, in products m times as wide. With m the least that makes them
 WIDTH channels wide, XLA:CPU's dense convolutions are together faster than its grouped one. Each is by `overhang` where
 that helps, or by `phases` where dx is strided.
-Zeros add no rounding, but make NaN of what is not finite, in the m - 1 groups beside its own.
+Zeros add no rounding, but make NaN of what is not finite, in the m - 1 groups beside its own (`SPREADS`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +26,17 @@ from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
 
 WIDTH = 16
+SPREADS = ("correlate", "input_gradient")  # what is not finite
 
 
 def unsupported(form: Form) -> str | None:
     """Why it cannot compute a form, if so."""
     return None if form.groups > 1 else "groups must be more than 1"
+
+
+def unrolls(form: Form) -> int:
+    """How many convolutions it spells out, for dx of a stride each in phases."""
+    return form.c_in // max(1, _part(form).c_in) * prod(form.window.stride)
 
 
 def correlate(form: Form, x: X, kernel: Kernel) -> Y:

@@ -6,22 +6,26 @@ With x_u what tap u sees of x at every window (`Window.take`), and put_u its adj
     input_gradient   dx   = sum_u put_u(dy k_u^T)                                                                [R 6]
     kernel_gradient  dk_u = x_u^T dy                                                                             [R 5]
 
-A product has a factor a group of channels; where a group has one channel in and one out (depthwise), or x has one
-channel, it is elementwise, and XLA makes one loop of the whole sum.
+A product has a factor per group of channels; where a group has one channel in and one out (depthwise), or x has one
+channel, it is elementwise, and XLA makes one loop of the whole sum. More than `UNROLLED` taps are counted by a loop.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._conv._chunks import summed
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._window import Window
+
+TAPS_A_TURN = 8  # of a loop, so that XLA makes one pass of them
 
 
 def unsupported(form: Form) -> str | None:
@@ -42,8 +46,7 @@ def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     transposed = jnp.swapaxes(rows, -1, -2)
     if {*form.window.stride} == {1}:
         return _sum_of_taps(form, _window_over_dy(form), dy, transposed[::-1]).astype(form.dtypes.x)
-    dx = [form.window.put(_times(form, dy, row), tap) for tap, row in zip(form.window.taps, transposed, strict=True)]
-    return reduce(jnp.add, dx).astype(form.dtypes.x)
+    return _sum_of_puts(form, dy, transposed).astype(form.dtypes.x)
 
 
 def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
@@ -53,13 +56,47 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
 
 def _kernel_gradient(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
     window, padded = form.window, form.window.pad(x)
-    rows = [_transposed_times(form, window.take(padded, tap), dy) for tap in window.taps]
-    return jnp.stack(rows).reshape(*window.size, x.shape[-1] // form.groups, dy.shape[-1])
+    if window.tap_count <= UNROLLED:
+        rows = jnp.stack([_transposed_times(form, window.take(padded, tap), dy) for tap in window.taps])
+    else:
+        numbers = jnp.arange(window.tap_count, dtype=jnp.int32)
+        rows = lax.map(lambda number: _transposed_times(form, window.take_numbered(padded, number), dy), numbers)
+    return rows.reshape(*window.size, x.shape[-1] // form.groups, dy.shape[-1])
 
 
 def _sum_of_taps(form: Form, window: Window, array: jax.Array, rows: jax.Array) -> jax.Array:
     padded = window.pad(array)
-    return reduce(jnp.add, [_times(form, window.take(padded, u), k) for u, k in zip(window.taps, rows, strict=True)])
+    if window.tap_count <= UNROLLED:
+        products = [_times(form, window.take(padded, tap), row) for tap, row in zip(window.taps, rows, strict=True)]
+        return reduce(jnp.add, products)
+
+    def with_tap(number: jax.Array, y: jax.Array) -> jax.Array:
+        return y + _times(form, window.take_numbered(padded, number), _row(rows, number))
+
+    first = _times(form, window.take(padded, (0,) * len(window.size)), rows[0])
+    return _counted(window, with_tap, first)
+
+
+def _sum_of_puts(form: Form, dy: jax.Array, rows: jax.Array) -> jax.Array:
+    window = form.window
+    if window.tap_count <= UNROLLED:
+        puts = [window.put(_times(form, dy, row), tap) for tap, row in zip(window.taps, rows, strict=True)]
+        return reduce(jnp.add, puts)
+
+    def with_tap(number: jax.Array, padded: jax.Array) -> jax.Array:
+        return window.add_numbered(padded, _times(form, dy, _row(rows, number)), number)
+
+    first = window.over_padding.put(_times(form, dy, rows[0]), (0,) * len(window.size))
+    return window.unpad(_counted(window, with_tap, first))
+
+
+def _counted(window: Window, with_tap: Callable[[jax.Array, jax.Array], jax.Array], first: jax.Array) -> jax.Array:
+    """What a loop over all taps makes of the first's share; it starts from that, whose type has the mesh's axes."""
+    return lax.fori_loop(1, window.tap_count, with_tap, first, unroll=TAPS_A_TURN)
+
+
+def _row(rows: jax.Array, number: jax.Array) -> jax.Array:
+    return lax.dynamic_index_in_dim(rows, number, keepdims=False)
 
 
 def _window_over_dy(form: Form) -> Window:
@@ -81,8 +118,8 @@ def _times(form: Form, seen: jax.Array, row: jax.Array) -> jax.Array:
     """seen (N, *places, C) times row (groups, C/groups, D/groups): (N, *places, D)."""
     groups, inner, outer = row.shape
     if inner == 1:
-        wide = seen.astype(form.dtypes.of_sums)
-        return (wide[..., None] * row[:, 0].astype(wide.dtype)).reshape(*seen.shape[:-1], groups * outer)
+        wide, factor = seen.astype(form.dtypes.of_sums)[..., None], row[:, 0].astype(form.dtypes.of_sums)
+        return (wide * jnp.broadcast_to(factor, (*wide.shape[:-1], outer))).reshape(*seen.shape[:-1], groups * outer)
     if groups == 1:
         return lax.dot_general(
             seen,
@@ -105,7 +142,8 @@ def _transposed_times(form: Form, seen: jax.Array, dy: jax.Array) -> jax.Array:
     """seen^T dy, summed over images and places: (C_in/groups, C_out)."""
     places = tuple(range(dy.ndim - 1))
     if seen.shape[-1] == dy.shape[-1] == form.groups:
-        return jnp.sum(seen * dy, axis=places, dtype=form.dtypes.of_sums)[None]
+        wide = form.dtypes.of_sums  # before the product: a narrow one would be rounded, or overflow
+        return jnp.sum(seen.astype(wide) * dy.astype(wide), axis=places)[None]
     if form.groups == 1:  # as matrices: XLA:CPU's product over several axes is slower
         return lax.dot_general(
             lax.collapse(seen, 0, -1),

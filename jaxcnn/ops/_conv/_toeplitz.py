@@ -13,8 +13,10 @@ and with x_u what tap u of the axes before it sees of x (`Window.take`), put_u i
 
 so that each is `im2col` over the axes before, with the last axis among the channels. That is W / k times as many
 multiplications as needed, most of them by zeros, in products of W C by out D where C by D is too little for a product,
-and k times fewer values to copy. Zeros add no rounding, but make NaN of what is not finite: such a pixel reaches all
-windows of its rows.
+and k times fewer values to copy. Of more taps u than a program may spell out, or than may lie side by side
+(`_bounds`), a loop takes one after another.
+
+Zeros add no rounding, but make NaN of what is not finite: such a pixel reaches all windows of its rows (`SPREADS`).
 """
 
 from __future__ import annotations
@@ -23,22 +25,25 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
+from jaxcnn.ops._bounds import UNROLLED, may_lay_out
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._unfold import fold_window, unfold_window
 from jaxcnn.ops._window import Window
 
-GREATEST_MATRIX = 2**24  # elements: 64 MiB in float32
+GREATEST_MATRIX = 2**24  # elements, of one u: 64 MiB in float32
+SPREADS = ("correlate", "input_gradient")  # what is not finite
 
 
 def unsupported(form: Form) -> str | None:
     """Why it cannot compute a form, if so."""
     if form.groups > 1:
         return f"groups must be 1, not {form.groups}"
-    elements = prod(form.window.size[:-1]) * _width(form) * form.c_in * form.window.out[-1] * form.c_out
+    if form.window.is_symbolic:
+        return "the spatial sizes must be known"
+    elements = _width(form) * form.c_in * form.window.out[-1] * form.c_out
     if elements > GREATEST_MATRIX:
         return f"its banded matrix would have {elements:,} elements, more than {GREATEST_MATRIX:,}"
     return None
@@ -46,24 +51,92 @@ def unsupported(form: Form) -> str | None:
 
 def correlate(form: Form, x: X, kernel: Kernel) -> Y:
     """y = sum_u x_u B_u [R 1]."""
-    y = _product(form, _rows(form, x), _banded(form, kernel.astype(form.dtypes.x)), 0)
+    before, flat = _before_last(form.window), _padded_last(form, x)
+    kernel = kernel.astype(form.dtypes.x)
+    if _fits_side_by_side(form):
+        y = _product(form, unfold_window(flat, before), _banded(form, kernel), 0)
+    else:
+        padded = before.pad(flat)
+
+        def of_tap(number: jax.Array) -> jax.Array:
+            return _product(form, before.take_numbered(padded, number), _banded_of(form, kernel, number), 0)
+
+        y = lax.fori_loop(1, before.tap_count, lambda number, y: y + of_tap(number), of_tap(jnp.zeros((), jnp.int32)))
     return y.reshape(x.shape[0], *form.window.out, form.c_out).astype(form.dtypes.y)
 
 
 def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     """dx = sum_u put_u(dy B_u^T) [R 6]."""
-    dtype, window = form.dtypes.of_gradients, form.window
-    matrix = _banded(form, kernel.astype(form.dtypes.x).astype(dtype))
-    patches = _product(form, _flat(dy.astype(dtype)), matrix, 1)
-    dx = fold_window(patches, _before_last(window)).reshape(dy.shape[0], *window.shape[:-1], _width(form), form.c_in)
-    lo, _ = window.padding[-1]
-    return lax.slice_in_dim(dx, lo, lo + window.shape[-1], axis=dx.ndim - 2).astype(form.dtypes.x)
+    dtype, before = form.dtypes.of_gradients, _before_last(form.window)
+    kernel, flat = kernel.astype(form.dtypes.x).astype(dtype), _flat(dy.astype(dtype))
+    if _fits_side_by_side(form):
+        dx = fold_window(_product(form, flat, _banded(form, kernel), 1), before)
+    else:
+
+        def of_tap(number: jax.Array) -> jax.Array:
+            return _product(form, flat, _banded_of(form, kernel, number), 1)
+
+        def with_tap(number: jax.Array, padded: jax.Array) -> jax.Array:
+            return before.add_numbered(padded, of_tap(number), number)
+
+        first = before.over_padding.put(of_tap(jnp.zeros((), jnp.int32)), (0,) * len(before.size))
+        dx = before.unpad(lax.fori_loop(1, before.tap_count, with_tap, first))
+    dx = dx.reshape(dy.shape[0], *form.window.shape[:-1], _width(form), form.c_in)
+    lo, _ = form.window.padding[-1]
+    return lax.slice_in_dim(dx, lo, lo + form.window.shape[-1], axis=dx.ndim - 2).astype(form.dtypes.x)
 
 
 def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     """dk_u, the sums along the diagonals of dB_u = x_u^T dy [R 5]."""
-    dtype = form.dtypes.of_gradients
-    rows, dy = _rows(form, x.astype(dtype)), _flat(dy.astype(dtype))
+    dtype, before = form.dtypes.of_gradients, _before_last(form.window)
+    flat, dy = _padded_last(form, x.astype(dtype)), _flat(dy.astype(dtype))
+    if _fits_side_by_side(form):
+        dk = _diagonal_sums(form, _transposed_product(form, unfold_window(flat, before), dy))
+    else:
+        padded = before.pad(flat)
+        numbers = jnp.arange(before.tap_count, dtype=jnp.int32)
+        dk = lax.map(
+            lambda number: _diagonal_sums(form, _transposed_product(form, before.take_numbered(padded, number), dy))[0],
+            numbers,
+        )
+    return jnp.moveaxis(dk, -1, 1).reshape(*form.window.size, form.c_in, form.c_out).astype(form.dtypes.kernel)
+
+
+def _fits_side_by_side(form: Form) -> bool:
+    """Whether the x_u, and the B_u, may lie side by side."""
+    before, images = _before_last(form.window), 1 if form.images is None else form.images
+    seen = images * prod(before.out) * _width(form) * form.c_in
+    elements = before.tap_count * (seen + _width(form) * form.c_in * form.window.out[-1] * form.c_out)
+    size = elements * form.dtypes.of_gradients.itemsize
+    return before.tap_count <= UNROLLED and may_lay_out(size, form.bytes)
+
+
+def _padded_last(form: Form, x: jax.Array) -> jax.Array:
+    """x, its last spatial axis padded and among the channels: (N, *spatial before, W C_in)."""
+    lo, hi = form.window.padding[-1]
+    return _flat(lax.pad(x, jnp.zeros((), x.dtype), (*[(0, 0, 0)] * (x.ndim - 2), (lo, hi, 0), (0, 0, 0))))
+
+
+def _banded(form: Form, kernel: jax.Array) -> jax.Array:
+    """B: (taps before * W * C_in, out * C_out), the inverse of what `_diagonal_sums` does, without its sum."""
+    (width, out), (stride, dilation) = (_width(form), form.window.out[-1]), _last_steps(form)
+    taps = jnp.moveaxis(kernel.reshape(-1, form.window.size[-1], form.c_in, form.c_out), 1, -1)  # (u, c, d, v)
+    after = width + stride - form.window.span[-1]
+    row = lax.pad(taps, jnp.zeros((), taps.dtype), (*[(0, 0, 0)] * 3, (0, after, dilation - 1)))
+    rows = jnp.broadcast_to(row[..., None, :], (*row.shape[:-1], out, width + stride))
+    flat = lax.collapse(rows, 3)[..., : out * width]  # in rows of W, row j begins j s places later
+    matrix = flat.reshape(*row.shape[:-1], out, width)
+    return jnp.transpose(matrix, (0, 4, 1, 3, 2)).reshape(-1, out * form.c_out)
+
+
+def _banded_of(form: Form, kernel: jax.Array, number: jax.Array) -> jax.Array:
+    """B of one tap before the last axis: (W * C_in, out * C_out)."""
+    taps = kernel.reshape(-1, *kernel.shape[-3:])
+    return _banded(form, lax.dynamic_index_in_dim(taps, number, keepdims=False))
+
+
+def _transposed_product(form: Form, rows: jax.Array, dy: jax.Array) -> jax.Array:
+    """dB as (u, c, d, j, w), of rows (N, *out before, taps before * W * C_in)."""
     matrix = lax.dot_general(
         lax.collapse(dy, 0, -1),
         lax.collapse(rows, 0, -1),
@@ -72,40 +145,21 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
         preferred_element_type=form.dtypes.of_sums,
     )
     matrix = matrix.reshape(form.window.out[-1], form.c_out, -1, _width(form), form.c_in)
-    dk = _diagonal_sums(form, jnp.transpose(matrix, (2, 4, 1, 0, 3)))  # (u, c, d, v)
-    return jnp.moveaxis(dk, -1, 1).reshape(*form.window.size, form.c_in, form.c_out).astype(form.dtypes.kernel)
-
-
-def _rows(form: Form, x: jax.Array) -> jax.Array:
-    """x_u for every u, the last axis padded and among the channels: (N, *out before, taps before * W * C_in)."""
-    nothing = [(0, 0)] * (x.ndim - 2)
-    return unfold_window(_flat(jnp.pad(x, (*nothing, form.window.padding[-1], (0, 0)))), _before_last(form.window))
-
-
-def _banded(form: Form, kernel: jax.Array) -> jax.Array:
-    """B: (taps before * W * C_in, out * C_out)."""
-    diagonals = _diagonals(form).astype(kernel.dtype)
-    taps = kernel.reshape(-1, form.window.size[-1], form.c_in, form.c_out)
-    taps = jnp.moveaxis(taps, 1, -1).reshape(-1, form.window.size[-1])  # (u c d, v)
-    matrix = jnp.matmul(taps, diagonals.reshape(form.window.size[-1], -1), precision="highest")
-    matrix = matrix.reshape(-1, form.c_in, form.c_out, *diagonals.shape[1:])
-    return jnp.transpose(matrix, (0, 3, 1, 4, 2)).reshape(-1, form.window.out[-1] * form.c_out)
+    return jnp.transpose(matrix, (2, 4, 1, 0, 3))
 
 
 def _diagonal_sums(form: Form, matrix: jax.Array) -> jax.Array:
     """(..., j, w) -> (..., v), summed over w = j s + v r: in rows of W + s, row j begins j s places later."""
-    (*others, out, width), stride = matrix.shape, form.window.stride[-1]
+    (*others, out, width), (stride, dilation) = matrix.shape, _last_steps(form)
     flat = lax.collapse(matrix, matrix.ndim - 2)
     flat = jnp.pad(flat, (*[(0, 0)] * len(others), (0, out * stride)))
     aligned = flat.reshape(*others, out, width + stride)
-    return jnp.sum(aligned[..., : form.window.span[-1] : form.window.dilation[-1]], axis=-2)
+    return jnp.sum(aligned[..., : form.window.span[-1] : dilation], axis=-2)
 
 
-def _diagonals(form: Form) -> np.ndarray:
-    """[w = j s + v r]: bool (k, W, out)."""
-    stride, dilation = form.window.stride[-1], form.window.dilation[-1]
-    v, w, j = np.ogrid[: form.window.size[-1], : _width(form), : form.window.out[-1]]
-    return w == j * stride + v * dilation
+def _last_steps(form: Form) -> tuple[int, int]:
+    """Stride and dilation of the last axis."""
+    return form.window.stride[-1], form.window.dilation[-1]
 
 
 def _width(form: Form) -> int:

@@ -1,0 +1,93 @@
+"""The core of a convolution: the windows that see something, and the pixels that they may see.
+
+Padding may be as wide as one likes, and then the first windows end before x begins, and the last begin after it ends;
+or it is negative, and crops x. Along one axis, in the coordinates of what is left of x, its size h,
+
+    window i sees nothing      if  i s - lo + (k - 1) d < 0,  as the first ones do, or  i s - lo >= h,  as the last ones
+
+Such windows have y = 0, and give nothing to any gradient. So the three maps are those of the core, between a crop and
+its adjoint, zeros around:
+
+    correlate        y  = around(correlate(inside(x), k))                                                        [R 1]
+    input_gradient   dx = around(input_gradient(inside(dy), k))                                                  [R 6]
+    kernel_gradient  dk = kernel_gradient(inside(x), inside(dy))                                                 [R 5]
+
+No algorithm has to know of windows that see nothing, but of those between whose taps x lies, where they are further
+apart than x is long; those need no care. Where nothing is left at all, of pixels, windows, channels or images, y and
+the gradients are zeros.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._window import is_symbolic
+
+Edges = tuple[tuple[int, int], ...]  # so many before and after, per spatial axis
+
+
+@dataclass(frozen=True)
+class Core:
+    """The form of a form's core, what is cut from x, and the windows that see nothing."""
+
+    form: Form
+    cut: Edges
+    blind: Edges
+
+    @classmethod
+    def of(cls, form: Form) -> Core:
+        """The core of a form."""
+        window = form.window
+        axes = zip(window.shape, window.size, window.stride, window.padding, window.dilation, strict=True)
+        cut, blind, padding = zip(*(_axis(*axis) for axis in axes), strict=True)
+        shape = tuple(h - lo - hi for h, (lo, hi) in zip(window.shape, cut, strict=True))
+        kept = replace(window, shape=shape, padding=padding)
+        return cls(replace(form, window=kept), cut, blind)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left, so that all is zeros."""
+        form = self.form
+        sizes = (form.images, form.c_in, form.c_out, *form.window.shape, *form.window.out)
+        return any(not is_symbolic(size) and size <= 0 for size in sizes if size is not None)
+
+
+def _axis(h: Any, k: int, s: int, padding: tuple[Any, Any], d: int) -> tuple[tuple[Any, Any], ...]:
+    """Of one axis: what is cut from x, how many windows see nothing, and the padding that is left."""
+    if any(map(is_symbolic, padding)):  # "SAME", whose windows all see something
+        return (0, 0), (0, 0), padding
+    cut_lo, cut_hi = (max(0, -edge) for edge in padding)
+    lo, hi = (max(0, edge) for edge in padding)
+    left, r = h - cut_lo - cut_hi, d * (k - 1) + 1
+    out = (left + lo + hi - r) // s + 1
+    first = max(0, -(-(lo - (r - 1)) // s))
+    last = 0 if hi < r else out - 1 - (left + lo - 1) // s
+    if is_symbolic(last) or first == last == 0:  # where that depends on the size, `direct` computes the zeros too
+        return (cut_lo, cut_hi), (0, 0), (lo, hi)
+    if first + last >= out:
+        return (h, 0), (0, 0), (0, 0)
+    lo -= first * s
+    hi = hi if last == 0 else (out - first - last - 1) * s + r - left - lo
+    cut = cut_lo + max(0, -lo), cut_hi + max(0, -hi)
+    return cut, (first, last), (max(0, lo), max(0, hi))
+
+
+def inside(array: jax.Array, edges: Edges) -> jax.Array:
+    """(N, *spatial, C) without its edges; the adjoint of `around`."""
+    if not any(map(any, edges)):
+        return array
+    starts, stops = (0, *(lo for lo, _ in edges), 0), (0, *(hi for _, hi in edges), 0)
+    return lax.slice(array, starts, [size - hi for size, hi in zip(array.shape, stops, strict=True)])
+
+
+def around(array: jax.Array, edges: Edges) -> jax.Array:
+    """(N, *spatial, C) with zeros for edges."""
+    if not any(map(any, edges)):
+        return array
+    return lax.pad(array, jnp.zeros((), array.dtype), [(0, 0, 0), *((lo, hi, 0) for lo, hi in edges), (0, 0, 0)])

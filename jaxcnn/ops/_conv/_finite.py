@@ -1,0 +1,33 @@
+"""Where all is finite, a faster way; elsewhere one that keeps what is not finite to the windows that see it.
+
+Some algorithms multiply by zeros, which adds no rounding but makes NaN of infinity and NaN where nothing saw them.
+Whether there are any is seen in one pass over the arguments, and decided as the program runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_batching import custom_vmap
+
+Map = Callable[..., jax.Array]
+
+
+def where_finite(fast: Map, careful: Map) -> Map:
+    """fast(*args) where every one of them is finite, else careful(*args); under `jax.vmap` one choice for all."""
+
+    def computed(*args: jax.Array) -> jax.Array:
+        is_finite = jnp.logical_and(*[jnp.all(jnp.isfinite(array)) for array in args])
+        return lax.cond(is_finite, fast, careful, *args)
+
+    def of_examples(examples: int, mapped: Sequence[bool], *args: jax.Array) -> tuple[jax.Array, bool]:
+        axes = [0 if maps else None for maps in mapped]
+        each = [jax.vmap(way, in_axes=axes, axis_size=examples) for way in (fast, careful)]
+        return where_finite(*each)(*args), True
+
+    chosen_for_one = custom_vmap(computed)
+    chosen_for_one.def_vmap(of_examples)
+    return chosen_for_one
