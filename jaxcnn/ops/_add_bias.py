@@ -7,21 +7,21 @@ Legend
 Forward     z[..., c] = y[..., c] + b[c]                                                             [R 1, 2; V 2]
 Backward    dz[..., c] / db[c'] = [c = c'], so  db[c] = sum over images and places of dz[..., c]     [R 4, 9; V 6, 24]
             and dy = dz
-Residuals   none; the bias's dtype is static
+Residuals   none; the types of both, their dtypes and shardings, are static
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._meshes import varying_alike
+from jaxcnn.ops._meshes import laid_out_as, varying_alike
 from jaxcnn.ops._types import Bias, Products
 
 
@@ -40,21 +40,23 @@ def add_bias(op: str, y: jax.Array, bias: jax.typing.ArrayLike | None) -> jax.Ar
             op,
             f"bias must be (C_out,) = {y.shape[-1:]} for the kernel's output channels, got shape {bias.shape}",
         )
-    return _add_bias(bias.dtype, *varying_alike(y, bias))
+    y, bias = varying_alike(y, bias)
+    return _add_bias((jax.typeof(y), jax.typeof(bias)), y, bias)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("bias_dtype",))
-def _add_bias(bias_dtype: np.dtype, y: Products, bias: Bias) -> Products:
+@partial(jax.custom_vjp, nondiff_argnames=("types",))
+def _add_bias(types: tuple[Any, Any], y: Products, bias: Bias) -> Products:
     return y + lax.expand_dims(bias.astype(y.dtype), range(y.ndim - 1))
 
 
-def _add_bias_fwd(bias_dtype: np.dtype, y: Products, bias: Bias) -> tuple[jax.Array, None]:
-    return _add_bias(bias_dtype, y, bias), None
+def _add_bias_fwd(types: tuple[Any, Any], y: Products, bias: Bias) -> tuple[jax.Array, None]:
+    return _add_bias(types, y, bias), None
 
 
-def _add_bias_bwd(bias_dtype: np.dtype, _: None, dz: Products) -> tuple[Products, Bias]:
+def _add_bias_bwd(types: tuple[Any, Any], _: None, dz: Products) -> tuple[Products, Bias]:
     db = jnp.sum(dz, axis=tuple(range(dz.ndim - 1)), dtype=accumulator(dz.dtype))  # [R 4]
-    return dz, db.astype(bias_dtype)
+    of_y, of_bias = types
+    return laid_out_as(dz, of_y), laid_out_as(db.astype(of_bias.dtype), of_bias)
 
 
 _add_bias.defvjp(_add_bias_fwd, _add_bias_bwd)

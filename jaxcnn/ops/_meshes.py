@@ -13,6 +13,7 @@ Without such a mesh these functions change nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import jax
@@ -30,17 +31,35 @@ def varying_alike(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     )
 
 
-def laid_out(f: Callable[..., jax.Array], *args: jax.Array, like: jax.Array | None = None) -> jax.Array:
-    """f(*args): under an explicit mesh XLA shards what is inside, and the result's batch lies as that of `like`.
+def laid_out(
+    f: Callable[..., jax.Array], *args: jax.Array, shape: Sequence[Any], of_axes: Sequence[tuple[jax.Array, int] | None]
+) -> jax.Array:
+    """f(*args), of that shape: under an explicit mesh XLA shards what is inside, and this says how the result lies.
 
-    Without `like` every device has the whole result.
+    Each of its axes lies as an axis of an array does, or on every device whole: where `of_axes` has None, where the
+    devices do not divide it, and where they share out another axis already.
     """
-    mesh = _mesh(args[0])
-    if not mesh.explicit_axes:
+    mesh = next((_mesh(array) for array in args if _mesh(array).explicit_axes), None)
+    if mesh is None:
         return f(*args)
-    batch = () if like is None else jax.typeof(like).sharding.spec[:1]
-    sharding = NamedSharding(mesh, PartitionSpec(*batch))
+    taken: set[Any] = set()
+    spec: list[Any] = []
+    for size, of in zip(shape, of_axes, strict=True):
+        entry = jax.typeof(of[0]).sharding.spec[of[1]] if of else None
+        names = () if entry is None else entry if isinstance(entry, tuple) else (entry,)
+        fits = taken.isdisjoint(names) and size % prod(mesh.shape[name] for name in names) == 0
+        taken.update(names if fits else ())
+        spec.append(entry if fits else None)
+    sharding = NamedSharding(mesh, PartitionSpec(*spec))
     return jax.sharding.auto_axes(f, axes=mesh.explicit_axes, out_sharding=sharding)(*args)
+
+
+def laid_out_as(array: jax.Array, type_: Any) -> jax.Array:
+    """`array`, under an explicit mesh laid out as an array of that type is, as a gradient is as its argument."""
+    sharding = type_.sharding
+    if not sharding.mesh.explicit_axes or jax.typeof(array).sharding == sharding:
+        return array
+    return jax.sharding.reshard(array, sharding)
 
 
 def is_explicitly_sharded(array: jax.Array) -> bool:

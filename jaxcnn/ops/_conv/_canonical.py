@@ -29,7 +29,7 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
         jnp.moveaxis(x, (0, -1), (-1, 0)).astype(form.dtypes.of_gradients),
         jnp.moveaxis(dy, 0, -2).astype(form.dtypes.of_gradients),
         window_strides=form.window.dilation,
-        padding=kernel_gradient_padding(form),
+        padding=kernel_gradient_padding(form.window),
         rhs_dilation=form.window.stride,
         dimension_numbers=form.layout("N*C", "*IO", "N*C"),
         precision=form.precision,

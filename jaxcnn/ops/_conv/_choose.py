@@ -268,12 +268,20 @@ def run(which: str, form: Form, *args: jax.Array) -> jax.Array:
     return lax.platform_dependent(*args, **branches, default=_by("direct", which, form))
 
 
+def _careful(which: str, form: Form) -> Callable[..., jax.Array]:
+    """The map by what multiplies no zeros but those of x's padding, as lax's own does not, but for strided groups."""
+    if which == "correlate":
+        return partial(_direct.correlate, form)
+    is_plain = form.groups == 1 and _is_strided(form)
+    return partial(_direct.input_gradient if is_plain else _taps.put_together, form)
+
+
 def _by(name: str, which: str, form: Form) -> Callable[..., jax.Array]:
     computed = partial(getattr(ALGORITHMS[name], which), form)
     if form.algorithms[MAPS.index(which)] != "auto":
         return computed
-    if which in getattr(ALGORITHMS[name], "SPREADS", ()):
-        return where_finite(computed, partial(getattr(_direct, which), form))
+    if spreads := getattr(ALGORITHMS[name], "SPREADS", {}).get(which):
+        return where_finite(computed, _careful(which, form), spreads)
     other = UNDER_VMAP.get((which, name))
     if other is None:
         return computed

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._meshes import laid_out
 from jaxcnn.ops._window import is_symbolic
 
 Edges = tuple[tuple[int, int], ...]  # so many before and after, per spatial axis
@@ -80,14 +81,22 @@ def _axis(h: Any, k: int, s: int, padding: tuple[Any, Any], d: int) -> tuple[tup
 
 def inside(array: jax.Array, edges: Edges) -> jax.Array:
     """(N, *spatial, C) without its edges; the adjoint of `around`."""
-    if not any(map(any, edges)):
-        return array
-    starts, stops = (0, *(lo for lo, _ in edges), 0), (0, *(hi for _, hi in edges), 0)
-    return lax.slice(array, starts, [size - hi for size, hi in zip(array.shape, stops, strict=True)])
+    return _with_edges(array, tuple((-lo, -hi) for lo, hi in edges))
 
 
 def around(array: jax.Array, edges: Edges) -> jax.Array:
     """(N, *spatial, C) with zeros for edges."""
+    return _with_edges(array, edges)
+
+
+def _with_edges(array: jax.Array, edges: Edges) -> jax.Array:
+    """(N, *spatial, C) with so many zeros around it, or so many places fewer."""
     if not any(map(any, edges)):
         return array
-    return lax.pad(array, jnp.zeros((), array.dtype), [(0, 0, 0), *((lo, hi, 0) for lo, hi in edges), (0, 0, 0)])
+    config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in edges), (0, 0, 0)]
+    shape = [size + lo + hi for size, (lo, hi, _) in zip(array.shape, config, strict=True)]
+
+    def padded(array: jax.Array) -> jax.Array:
+        return lax.pad(array, jnp.zeros((), array.dtype), config)
+
+    return laid_out(padded, array, shape=shape, of_axes=[(array, axis) for axis in range(array.ndim)])

@@ -8,9 +8,15 @@ For dx, with L = (out - 1) s + 1 the length of the dilated dy, the padding that 
 (r - 1 - lo, H - L + lo). Both are >= 0 because no window lies wholly in padding, so nothing is ever cropped and no
 negative padding reaches XLA, which would keep it off cuDNN. The kernel is flipped last of all, with nothing between
 that and the convolution: so XLA knows a strided dx for cuDNN's own, and stuffs no zeros.
+
+lax's padding must be known. Where a size is not, nor how many rows a stride leaves at the end, x is padded, or dx is
+cropped, by itself, to the L + r - 1 places that windows see.
 """
 
 from __future__ import annotations
+
+import itertools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +24,7 @@ from jax import lax
 
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
+from jaxcnn.ops._window import Window, is_symbolic
 
 
 def unsupported(form: Form) -> str | None:
@@ -27,7 +34,7 @@ def unsupported(form: Form) -> str | None:
 
 def correlate(form: Form, x: X, kernel: Kernel) -> Y:
     """y[n, i, c] = sum_(u, c') k[u, c', c] x_pad[n, i s + u d, c'] [R 1]."""
-    window = form.window
+    x, window = _as_padded(form, x)
     y = lax.conv_general_dilated(
         x,
         kernel.astype(form.dtypes.x),
@@ -47,11 +54,12 @@ def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     window = form.window
     axes = zip(window.shape, window.out, window.span, window.stride, window.padding, strict=True)
     padding = [(r - 1 - lo, h - ((out - 1) * s + 1) + lo) for h, out, r, s, (lo, _) in axes]
+    is_known = not any(map(is_symbolic, itertools.chain.from_iterable(padding)))
     dx = lax.conv_general_dilated(
         dy.astype(form.dtypes.of_gradients),
         flip_and_transpose(kernel.astype(form.dtypes.x), form.groups).astype(form.dtypes.of_gradients),
         window_strides=(1,) * len(window.shape),
-        padding=padding,
+        padding=padding if is_known else [(r - 1, r - 1) for r in window.span],
         lhs_dilation=window.stride,
         rhs_dilation=window.dilation,
         dimension_numbers=form.layout("N*C", "*IO", "N*C"),
@@ -59,17 +67,17 @@ def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
         precision=form.precision,
         preferred_element_type=form.dtypes.of_sums,
     )
-    return dx.astype(form.dtypes.x)
+    return (dx if is_known else _seen(window).unpad(dx)).astype(form.dtypes.x)
 
 
 def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     """dk[u, c', c] = sum_(n, i) dy[n, i, c] x_pad[n, i s + u d, c'] [R 5]: batch and channels swap places."""
-    window = form.window
+    x, window = _as_padded(form, x)
     dk = lax.conv_general_dilated(
         x.astype(form.dtypes.of_gradients),
         dy.astype(form.dtypes.of_gradients),
         window_strides=window.dilation,
-        padding=kernel_gradient_padding(form),
+        padding=kernel_gradient_padding(window),
         rhs_dilation=window.stride,
         dimension_numbers=form.layout("C*N", "I*O", "*NC"),
         batch_group_count=form.groups,
@@ -79,11 +87,25 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     return dk.astype(form.dtypes.kernel)
 
 
-def kernel_gradient_padding(form: Form) -> list[tuple[int, int]]:
+def kernel_gradient_padding(window: Window) -> list[tuple[int, int]]:
     """(lo, hi) per axis: the high side is cut or grown so that the output has exactly k taps."""
-    window = form.window
     axes = zip(window.shape, window.out, window.size, window.stride, window.padding, window.dilation, strict=True)
     return [(lo, (out - 1) * s + 1 + (k - 1) * d - h - lo) for h, out, k, s, (lo, _), d in axes]
+
+
+def _as_padded(form: Form, x: X) -> tuple[jax.Array, Window]:
+    """x and its window; both as padded, where what lax would need is not known."""
+    window = form.window
+    of_both = (*window.padding, *kernel_gradient_padding(window))
+    if not any(map(is_symbolic, itertools.chain.from_iterable(of_both))):
+        return x, window
+    return _seen(window).pad(x), _seen(window).over_padding
+
+
+def _seen(window: Window) -> Window:
+    """The window padded, or cropped, to the places that it sees."""
+    axes = zip(window.shape, window.out, window.span, window.stride, window.padding, strict=True)
+    return replace(window, padding=tuple((lo, (out - 1) * s + r - h - lo) for h, out, r, s, (lo, _) in axes))
 
 
 def flip_and_transpose(kernel: jax.Array, groups: int) -> jax.Array:

@@ -1,12 +1,14 @@
 """Where all is finite, a faster way; elsewhere one that keeps what is not finite to the windows that see it.
 
 Some algorithms multiply by zeros, which adds no rounding but makes NaN of infinity and NaN where nothing saw them.
-Whether there are any is seen in one pass over the arguments, and decided as the program runs.
+Whether there are any is seen in one pass over the arguments that they would spread from, and decided as the program
+runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -16,17 +18,17 @@ from jax.custom_batching import custom_vmap
 Map = Callable[..., jax.Array]
 
 
-def where_finite(fast: Map, careful: Map) -> Map:
-    """fast(*args) where every one of them is finite, else careful(*args); under `jax.vmap` one choice for all."""
+def where_finite(fast: Map, careful: Map, checked: tuple[int, ...]) -> Map:
+    """fast(*args) where the checked args are all finite, else careful(*args); under `jax.vmap` one choice for all."""
 
     def computed(*args: jax.Array) -> jax.Array:
-        is_finite = jnp.logical_and(*[jnp.all(jnp.isfinite(array)) for array in args])
-        return lax.cond(is_finite, fast, careful, *args)
+        are_finite = [jnp.all(jnp.isfinite(args[number])) for number in checked]
+        return lax.cond(reduce(jnp.logical_and, are_finite), fast, careful, *args)
 
     def of_examples(examples: int, mapped: Sequence[bool], *args: jax.Array) -> tuple[jax.Array, bool]:
         axes = [0 if maps else None for maps in mapped]
-        each = [jax.vmap(way, in_axes=axes, axis_size=examples) for way in (fast, careful)]
-        return where_finite(*each)(*args), True
+        of_all = partial(jax.vmap, in_axes=axes, axis_size=examples)
+        return where_finite(of_all(fast), of_all(careful), checked)(*args), True
 
     chosen_for_one = custom_vmap(computed)
     chosen_for_one.def_vmap(of_examples)

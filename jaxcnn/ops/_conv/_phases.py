@@ -7,7 +7,8 @@ with u d = p (mod s) reach it: with g = gcd(s, d) none unless g divides p, else 
 
 Each phase is a dense convolution of dy with a part of the kernel, flipped, dilated by d/g and shifted by t >= 0; the
 phases interleave to dx. Over all axes that is a convolution for each combination of phases, prod(s) in all, each a row
-longer where `_overhang` says that this keeps it from one core.
+longer where `_overhang` says that this keeps it from one core. At the borders a kernel meets the zeros around dy: what
+is not finite in it reaches pixels there that its tap does not (`SPREADS`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from jaxcnn.ops._conv import _overhang
 from jaxcnn.ops._conv._direct import flip_and_transpose
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
+
+SPREADS = {"input_gradient": (0,)}  # per map, the arguments of which what is not finite spreads
 
 
 class Phase(NamedTuple):

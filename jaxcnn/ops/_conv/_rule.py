@@ -48,7 +48,7 @@ from jaxcnn.ops._conv._choose import Algorithm
 from jaxcnn.ops._conv._core import Core, around, inside
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, accumulator
-from jaxcnn.ops._meshes import laid_out, varying_alike
+from jaxcnn.ops._meshes import laid_out, laid_out_as, varying_alike
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._window import Padding, PerAxis
 
@@ -181,7 +181,14 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
 @partial(jax.custom_vjp, nondiff_argnames=("form",))
 def _correlate(form: Form, x: X, kernel: Kernel) -> Y:
     """dT/dg: y [R 1]."""
-    return laid_out(partial(_choose.run, "correlate", form), x, kernel, like=x)
+    places = [(x, axis) for axis in range(x.ndim - 1)]
+    return laid_out(
+        partial(_choose.run, "correlate", form),
+        x,
+        kernel,
+        shape=(x.shape[0], *form.window.out, form.c_out),
+        of_axes=(*places, (kernel, kernel.ndim - 1)),
+    )
 
 
 def _correlate_fwd(form: Form, x: X, kernel: Kernel) -> tuple[jax.Array, Saved]:
@@ -190,7 +197,8 @@ def _correlate_fwd(form: Form, x: X, kernel: Kernel) -> tuple[jax.Array, Saved]:
 
 def _correlate_bwd(form: Form, saved: Saved, dy: Y) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    return _input_gradient(form, kernel, dy), _kernel_gradient(form, x, dy)  # [R 6; V 38], [R 5; V 37]
+    dx, dk = _input_gradient(form, kernel, dy), _kernel_gradient(form, x, dy)  # [R 6; V 38], [R 5; V 37]
+    return laid_out_as(dx, jax.typeof(x)), laid_out_as(dk, jax.typeof(kernel))
 
 
 _correlate.defvjp(_correlate_fwd, _correlate_bwd)
@@ -199,7 +207,14 @@ _correlate.defvjp(_correlate_fwd, _correlate_bwd)
 @partial(jax.custom_vjp, nondiff_argnames=("form",))
 def _input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     """dT/dx: dx [R 6, 8; V 34, 38]."""
-    return laid_out(partial(_choose.run, "input_gradient", form), kernel, dy, like=dy)
+    places = [(dy, axis) for axis in range(dy.ndim - 1)]
+    return laid_out(
+        partial(_choose.run, "input_gradient", form),
+        kernel,
+        dy,
+        shape=(dy.shape[0], *form.window.shape, form.c_in),
+        of_axes=(*places, (kernel, kernel.ndim - 2) if form.groups == 1 else None),
+    )
 
 
 def _input_gradient_fwd(form: Form, kernel: Kernel, dy: Y) -> tuple[jax.Array, Saved]:
@@ -208,7 +223,8 @@ def _input_gradient_fwd(form: Form, kernel: Kernel, dy: Y) -> tuple[jax.Array, S
 
 def _input_gradient_bwd(form: Form, saved: Saved, x: X) -> tuple[jax.Array, jax.Array]:
     kernel, dy = saved
-    return _kernel_gradient(form, x, dy), _correlate(form, x, kernel)  # (B1)
+    of_kernel, of_dy = _kernel_gradient(form, x, dy), _correlate(form, x, kernel)  # (B1)
+    return laid_out_as(of_kernel, jax.typeof(kernel)), laid_out_as(of_dy, jax.typeof(dy))
 
 
 _input_gradient.defvjp(_input_gradient_fwd, _input_gradient_bwd)
@@ -217,7 +233,14 @@ _input_gradient.defvjp(_input_gradient_fwd, _input_gradient_bwd)
 @partial(jax.custom_vjp, nondiff_argnames=("form",))
 def _kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     """dT/dk: dk [R 5, 7, 9; V 33, 37]."""
-    return laid_out(partial(_choose.run, "kernel_gradient", form), x, dy)
+    channels = ((x, x.ndim - 1) if form.groups == 1 else None, (dy, dy.ndim - 1))
+    return laid_out(
+        partial(_choose.run, "kernel_gradient", form),
+        x,
+        dy,
+        shape=(*form.window.size, form.c_in // form.groups, form.c_out),
+        of_axes=(*[None] * len(form.window.size), *channels),
+    )
 
 
 def _kernel_gradient_fwd(form: Form, x: X, dy: Y) -> tuple[jax.Array, Saved]:
@@ -226,7 +249,8 @@ def _kernel_gradient_fwd(form: Form, x: X, dy: Y) -> tuple[jax.Array, Saved]:
 
 def _kernel_gradient_bwd(form: Form, saved: Saved, kernel: Kernel) -> tuple[jax.Array, jax.Array]:
     x, dy = saved
-    return _input_gradient(form, kernel, dy), _correlate(form, x, kernel)  # (B1)
+    of_x, of_dy = _input_gradient(form, kernel, dy), _correlate(form, x, kernel)  # (B1)
+    return laid_out_as(of_x, jax.typeof(x)), laid_out_as(of_dy, jax.typeof(dy))
 
 
 _kernel_gradient.defvjp(_kernel_gradient_fwd, _kernel_gradient_bwd)

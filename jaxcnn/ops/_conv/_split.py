@@ -26,7 +26,7 @@ from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
 
 WIDTH = 16
-SPREADS = ("correlate", "input_gradient")  # what is not finite
+SPREADS = {"correlate": (0,), "input_gradient": (0, 1)}  # per map, the arguments of which what is not finite spreads
 
 
 def unsupported(form: Form) -> str | None:

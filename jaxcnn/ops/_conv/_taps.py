@@ -41,12 +41,10 @@ def correlate(form: Form, x: X, kernel: Kernel) -> Y:
 
 def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     """dx = sum_u put_u(dy k_u^T) [R 6]; without a stride, the same sum over what each tap of a window over dy sees."""
-    dtype = form.dtypes.of_gradients
-    dy, rows = dy.astype(dtype), _rows(form, kernel.astype(form.dtypes.x).astype(dtype))
-    transposed = jnp.swapaxes(rows, -1, -2)
-    if {*form.window.stride} == {1}:
-        return _sum_of_taps(form, _window_over_dy(form), dy, transposed[::-1]).astype(form.dtypes.x)
-    return _sum_of_puts(form, dy, transposed).astype(form.dtypes.x)
+    if {*form.window.stride} != {1}:
+        return put_together(form, kernel, dy)
+    dy, rows = _of_gradients(form, kernel, dy)
+    return _sum_of_taps(form, _window_over_dy(form), dy, rows[::-1]).astype(form.dtypes.x)
 
 
 def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
@@ -64,6 +62,28 @@ def _kernel_gradient(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
     return rows.reshape(*window.size, x.shape[-1] // form.groups, dy.shape[-1])
 
 
+def put_together(form: Form, kernel: Kernel, dy: Y) -> X:
+    """dx = sum_u put_u(dy k_u^T) [R 6], with a stride or without: no product has a zero that dy does not."""
+    window = form.window
+    dy, rows = _of_gradients(form, kernel, dy)
+    if window.tap_count <= UNROLLED:
+        puts = [window.put(_times(form, dy, row), tap) for tap, row in zip(window.taps, rows, strict=True)]
+        return reduce(jnp.add, puts).astype(form.dtypes.x)
+
+    def with_tap(number: jax.Array, padded: jax.Array) -> jax.Array:
+        return window.add_numbered(padded, _times(form, dy, _row(rows, number)), number)
+
+    first = window.over_padding.put(_times(form, dy, rows[0]), (0,) * len(window.size))
+    return window.unpad(_counted(window, with_tap, first)).astype(form.dtypes.x)
+
+
+def _of_gradients(form: Form, kernel: Kernel, dy: Y) -> tuple[jax.Array, jax.Array]:
+    """dy and every k_u^T, in the dtype that products with dy are computed in."""
+    dtype = form.dtypes.of_gradients
+    rows = _rows(form, kernel.astype(form.dtypes.x).astype(dtype))
+    return dy.astype(dtype), jnp.swapaxes(rows, -1, -2)
+
+
 def _sum_of_taps(form: Form, window: Window, array: jax.Array, rows: jax.Array) -> jax.Array:
     padded = window.pad(array)
     if window.tap_count <= UNROLLED:
@@ -75,19 +95,6 @@ def _sum_of_taps(form: Form, window: Window, array: jax.Array, rows: jax.Array) 
 
     first = _times(form, window.take(padded, (0,) * len(window.size)), rows[0])
     return _counted(window, with_tap, first)
-
-
-def _sum_of_puts(form: Form, dy: jax.Array, rows: jax.Array) -> jax.Array:
-    window = form.window
-    if window.tap_count <= UNROLLED:
-        puts = [window.put(_times(form, dy, row), tap) for tap, row in zip(window.taps, rows, strict=True)]
-        return reduce(jnp.add, puts)
-
-    def with_tap(number: jax.Array, padded: jax.Array) -> jax.Array:
-        return window.add_numbered(padded, _times(form, dy, _row(rows, number)), number)
-
-    first = window.over_padding.put(_times(form, dy, rows[0]), (0,) * len(window.size))
-    return window.unpad(_counted(window, with_tap, first))
 
 
 def _counted(window: Window, with_tap: Callable[[jax.Array, jax.Array], jax.Array], first: jax.Array) -> jax.Array:

@@ -34,7 +34,7 @@ from jaxcnn.ops._unfold import fold_window, unfold_window
 from jaxcnn.ops._window import Window
 
 GREATEST_MATRIX = 2**24  # elements, of one u: 64 MiB in float32
-SPREADS = ("correlate", "input_gradient")  # what is not finite
+SPREADS = {"correlate": (0,), "input_gradient": (1,)}  # per map, the arguments of which what is not finite spreads
 
 
 def unsupported(form: Form) -> str | None:
