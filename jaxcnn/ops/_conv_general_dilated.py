@@ -23,6 +23,7 @@ from jax.typing import DTypeLike
 
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._conv import conv
+from jaxcnn.ops._window import Count
 
 reference = lax.conv_general_dilated
 
@@ -35,7 +36,7 @@ def conv_general_dilated(
     lhs_dilation: Sequence[int] | None = None,
     rhs_dilation: Sequence[int] | None = None,
     dimension_numbers: Any = None,
-    feature_group_count: int = 1,
+    feature_group_count: Count = 1,
     batch_group_count: int = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,

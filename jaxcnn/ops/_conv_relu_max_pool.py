@@ -47,7 +47,7 @@ from jaxcnn.ops._dtypes import Dtypes, accumulator
 from jaxcnn.ops._max_pool import computed_once, first_maximum, route
 from jaxcnn.ops._meshes import is_explicitly_sharded, varying_alike
 from jaxcnn.ops._types import Bias, Kernel, Pooled, X
-from jaxcnn.ops._window import Padding, PerAxis, Window
+from jaxcnn.ops._window import Count, Padding, PerAxis, Window
 
 CHUNK_BYTES = 4 * _chunks.CHUNK_BYTES  # of dz and patches, on a CPU: 4 MiB a core, in the last cache
 
@@ -63,7 +63,7 @@ def reference(
     stride: PerAxis = 1,
     padding: Padding = 0,
     dilation: PerAxis = 1,
-    groups: int = 1,
+    groups: Count = 1,
     pool_stride: PerAxis | None = None,
     pool_padding: Padding = 0,
 ) -> jax.Array:
@@ -81,7 +81,7 @@ def conv_relu_max_pool(
     stride: PerAxis = 1,
     padding: Padding = 0,
     dilation: PerAxis = 1,
-    groups: int = 1,
+    groups: Count = 1,
     pool_stride: PerAxis | None = None,
     pool_padding: Padding = 0,
 ) -> jax.Array:

@@ -31,7 +31,9 @@ from jax import lax
 
 from jaxcnn.ops._arguments import refuse
 
-Shape = Sequence[Any]  # ints; the batch and spatial axes of an exported program may be symbolic
+Count = int | np.integer[Any]
+Size = Any  # an int, or symbolic: the batch and spatial axes of a program that is exported for any
+Shape = Sequence[Size]
 PerAxis = int | np.integer[Any] | Sequence[int] | np.ndarray
 Padding = int | np.integer[Any] | str | Sequence[int | Sequence[int]] | np.ndarray
 Tap = tuple[int, ...]
@@ -45,10 +47,10 @@ NAMES = ("SAME", "SAME_LOWER", "VALID")
 class Window:
     """A window of `size` sliding over `shape`: one entry per spatial axis everywhere."""
 
-    shape: tuple[int, ...]
+    shape: tuple[Size, ...]
     size: tuple[int, ...]
     stride: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
+    padding: tuple[tuple[Size, Size], ...]
     dilation: tuple[int, ...]
 
     @classmethod
@@ -87,7 +89,7 @@ class Window:
         return tuple(d * (k - 1) + 1 for k, d in zip(self.size, self.dilation, strict=True))
 
     @cached_property
-    def out(self) -> tuple[int, ...]:
+    def out(self) -> tuple[Size, ...]:
         """The number of windows, per axis."""
         return tuple(
             (h + lo + hi - r) // s + 1
@@ -262,11 +264,11 @@ def _per_axis(op: str, name: str, value: PerAxis, axes: int) -> tuple[int, ...]:
 def _pairs(
     op: str,
     padding: Padding,
-    shape: tuple[Any, ...],
+    shape: tuple[Size, ...],
     size: tuple[int, ...],
     stride: tuple[int, ...],
     dilation: tuple[int, ...],
-) -> tuple[tuple[int, int], ...]:
+) -> tuple[tuple[Size, Size], ...]:
     """`padding` as one (lo, hi) per spatial axis."""
     names = ", ".join(map(repr, NAMES[:-1])) + f" or {NAMES[-1]!r}"
     expected = f"padding must be an int, one per spatial axis ({len(shape)}), (lo, hi) pairs, {names}"

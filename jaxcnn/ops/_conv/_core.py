@@ -20,7 +20,6 @@ the gradients are zeros.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,9 +27,9 @@ from jax import lax
 
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._meshes import laid_out
-from jaxcnn.ops._window import is_symbolic
+from jaxcnn.ops._window import Size, is_symbolic
 
-Edges = tuple[tuple[int, int], ...]  # so many before and after, per spatial axis
+Edges = tuple[tuple[Size, Size], ...]  # so many before and after, per spatial axis
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Core:
         return any(not is_symbolic(size) and size <= 0 for size in sizes if size is not None)
 
 
-def _axis(h: Any, k: int, s: int, padding: tuple[Any, Any], d: int) -> tuple[tuple[Any, Any], ...]:
+def _axis(h: Size, k: int, s: int, padding: tuple[Size, Size], d: int) -> Edges:
     """Of one axis: what is cut from x, how many windows see nothing, and the padding that is left."""
     if any(map(is_symbolic, padding)):  # "SAME", whose windows all see something
         return (0, 0), (0, 0), padding
@@ -81,15 +80,15 @@ def _axis(h: Any, k: int, s: int, padding: tuple[Any, Any], d: int) -> tuple[tup
 
 def inside(array: jax.Array, edges: Edges) -> jax.Array:
     """(N, *spatial, C) without its edges; the adjoint of `around`."""
-    return _with_edges(array, tuple((-lo, -hi) for lo, hi in edges))
+    return _with_edges(array, tuple((-lo, -hi) for lo, hi in edges), array)
 
 
-def around(array: jax.Array, edges: Edges) -> jax.Array:
-    """(N, *spatial, C) with zeros for edges."""
-    return _with_edges(array, edges)
+def around(array: jax.Array, edges: Edges, like: jax.Array) -> jax.Array:
+    """(N, *spatial, C) with zeros for edges; on an explicit mesh its places lie as those of `like`."""
+    return _with_edges(array, edges, like)
 
 
-def _with_edges(array: jax.Array, edges: Edges) -> jax.Array:
+def _with_edges(array: jax.Array, edges: Edges, like: jax.Array) -> jax.Array:
     """(N, *spatial, C) with so many zeros around it, or so many places fewer."""
     if not any(map(any, edges)):
         return array
@@ -99,4 +98,5 @@ def _with_edges(array: jax.Array, edges: Edges) -> jax.Array:
     def padded(array: jax.Array) -> jax.Array:
         return lax.pad(array, jnp.zeros((), array.dtype), config)
 
-    return laid_out(padded, array, shape=shape, of_axes=[(array, axis) for axis in range(array.ndim)])
+    places = [(like, axis) for axis in range(like.ndim - 1)]
+    return laid_out(padded, array, shape=shape, of_axes=[*places, (array, array.ndim - 1)])

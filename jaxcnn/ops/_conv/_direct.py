@@ -24,7 +24,7 @@ from jax import lax
 
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
-from jaxcnn.ops._window import Window, is_symbolic
+from jaxcnn.ops._window import Size, Window, is_symbolic
 
 
 def unsupported(form: Form) -> str | None:
@@ -87,7 +87,7 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     return dk.astype(form.dtypes.kernel)
 
 
-def kernel_gradient_padding(window: Window) -> list[tuple[int, int]]:
+def kernel_gradient_padding(window: Window) -> list[tuple[Size, Size]]:
     """(lo, hi) per axis: the high side is cut or grown so that the output has exactly k taps."""
     axes = zip(window.shape, window.out, window.size, window.stride, window.padding, window.dilation, strict=True)
     return [(lo, (out - 1) * s + 1 + (k - 1) * d - h - lo) for h, out, k, s, (lo, _), d in axes]

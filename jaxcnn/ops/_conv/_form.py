@@ -10,7 +10,7 @@ from jax import lax
 
 from jaxcnn.ops._arguments import refuse
 from jaxcnn.ops._dtypes import Dtypes
-from jaxcnn.ops._window import Padding, PerAxis, Shape, Window, is_symbolic
+from jaxcnn.ops._window import Count, Padding, PerAxis, Shape, Window, is_symbolic
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Form:
         stride: PerAxis,
         padding: Padding,
         dilation: PerAxis,
-        groups: int,
+        groups: Count,
         precision: lax.PrecisionLike,
     ) -> Form:
         """The form of x (N, *spatial, C_in) and kernel (*k, C_in/groups, C_out), or a `ValueError` naming `op`."""

@@ -24,7 +24,7 @@ from jaxcnn.ops._conv._choose import Algorithm
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, preferred
 from jaxcnn.ops._meshes import varying_alike
-from jaxcnn.ops._window import Padding, PerAxis
+from jaxcnn.ops._window import Count, Padding, PerAxis
 
 
 def reference_correlate(
@@ -34,7 +34,7 @@ def reference_correlate(
     stride: PerAxis = 1,
     padding: Padding = 0,
     dilation: PerAxis = 1,
-    groups: int = 1,
+    groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
     algorithm: Algorithm = "auto",
@@ -60,7 +60,7 @@ def reference_input_gradient(
     stride: PerAxis = 1,
     padding: Padding = 0,
     dilation: PerAxis = 1,
-    groups: int = 1,
+    groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
     algorithm: Algorithm = "auto",
@@ -92,7 +92,7 @@ def reference_kernel_gradient(
     stride: PerAxis = 1,
     padding: Padding = 0,
     dilation: PerAxis = 1,
-    groups: int = 1,
+    groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
     algorithm: Algorithm = "auto",
@@ -123,7 +123,7 @@ def correlate(
     stride: PerAxis = 1,
     padding: Padding = 0,
     dilation: PerAxis = 1,
-    groups: int = 1,
+    groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
     algorithm: Algorithm = "auto",
@@ -176,7 +176,7 @@ def input_gradient(
     stride: PerAxis = 1,
     padding: Padding = 0,
     dilation: PerAxis = 1,
-    groups: int = 1,
+    groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
     algorithm: Algorithm = "auto",
@@ -234,7 +234,7 @@ def kernel_gradient(
     stride: PerAxis = 1,
     padding: Padding = 0,
     dilation: PerAxis = 1,
-    groups: int = 1,
+    groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
     algorithm: Algorithm = "auto",

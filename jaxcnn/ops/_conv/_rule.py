@@ -42,15 +42,15 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxcnn.ops import _add_bias, _plain
-from jaxcnn.ops._arguments import float_array, image_array
-from jaxcnn.ops._conv import _choose
+from jaxcnn.ops._arguments import float_array, image_array, refuse
+from jaxcnn.ops._conv import _border, _choose
 from jaxcnn.ops._conv._choose import Algorithm
 from jaxcnn.ops._conv._core import Core, around, inside
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, accumulator
 from jaxcnn.ops._meshes import laid_out, laid_out_as, varying_alike
 from jaxcnn.ops._types import Kernel, X, Y
-from jaxcnn.ops._window import Padding, PerAxis
+from jaxcnn.ops._window import Count, Padding, PerAxis, Window
 
 Saved = tuple[jax.Array, jax.Array]
 
@@ -63,14 +63,20 @@ def reference(
     stride: PerAxis = 1,
     padding: Padding = 0,
     dilation: PerAxis = 1,
-    groups: int = 1,
+    groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
     algorithm: Algorithm = "auto",
+    padding_mode: str = "zeros",
 ) -> jax.Array:
     """The plain forward of `conv`: one lax convolution, in float32 or wider, whatever the algorithm."""
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     axes, wide = x.ndim - 2, accumulator(x.dtype)
+    if padding_mode != "zeros":
+        size, steps = kernel.shape[:-2], _plain.per_axis(dilation, axes)
+        span = tuple(d * (k - 1) + 1 for k, d in zip(size, steps, strict=True))
+        pairs = _plain.pairs(padding, x.shape[1:-1], span, _plain.per_axis(stride, axes))
+        x, padding = _border.reference(x, tuple(pairs), padding_mode), 0
     spatial = "012345678"[:axes]
     y = lax.conv_general_dilated(
         x.astype(wide),
@@ -79,7 +85,7 @@ def reference(
         padding=_plain.lax_padding(padding, axes),
         rhs_dilation=_plain.per_axis(dilation, axes),
         dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
-        feature_group_count=groups,
+        feature_group_count=int(groups),
         precision=precision,
     ).astype(preferred_element_type or x.dtype)
     return y if bias is None else _add_bias.reference(y, jnp.asarray(bias))
@@ -93,10 +99,11 @@ def conv(
     stride: PerAxis = 1,
     padding: Padding = 0,
     dilation: PerAxis = 1,
-    groups: int = 1,
+    groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
     algorithm: Algorithm = "auto",
+    padding_mode: str = "zeros",
 ) -> jax.Array:
     """Cross-correlate images with a bank of kernels and add a bias.
 
@@ -105,24 +112,27 @@ def conv(
         kernel: (*k, C_in/groups, C_out), floating; rounded to the dtype of x.
         bias: (C_out,), floating, or None.
         stride: step of the window, an int or one per spatial axis.
-        padding: zeros around x: an int, one per spatial axis, nested (lo, hi) pairs, "SAME" or "VALID".
+        padding: zeros around x: an int, one per spatial axis, nested (lo, hi) pairs, "SAME", "SAME_LOWER" or "VALID";
+            below 0 it crops.
         dilation: distance between the kernel's taps, an int or one per spatial axis.
         groups: number of independent groups of channels; C_in for a depthwise convolution.
         precision: as in `jax.lax.conv_general_dilated`, for the gradients too.
         preferred_element_type: dtype of the result; that of x where None.
         algorithm: "auto", or who computes it and its gradients: "direct", "im2col", "taps", "toeplitz", "winograd2",
             "winograd4" or "fft"; or a tuple of three, for correlate (also "split" and "overhang"), input_gradient (also
-            "split", "overhang" and "phases") and kernel_gradient (also "canonical" and "space_to_batch"). "fft",
-            "winograd2", "toeplitz" and "split", which "auto" may choose, multiply by zeros or mix pixels: what is not
-            finite spreads beyond the windows that see it, to their rows, images or neighbouring groups; by "direct" it
-            does not.
+            "split", "overhang" and "phases") and kernel_gradient (also "canonical" and "space_to_batch"). By "auto"
+            what is not finite, or far greater than all else, reaches the windows that see it alone. "fft", "winograd2"
+            and "winograd4" round by the greatest number of an image or tile, and with them, "toeplitz" and "split" NaN
+            and infinity spread to tiles, images, rows or neighbouring groups.
+        padding_mode: what the padding holds: "zeros", or x "reflect"ed at its first and last place, x again
+            ("circular"), or its first and last place ("edge").
 
     Returns:
         y (N, *out, C_out), out = floor((H + lo + hi - d (k - 1) - 1) / s) + 1 per axis.
 
     Raises:
         ValueError: wrong rank or dtype, channels that do not fit, groups that do not divide, a window larger than the
-            padded input or wholly in padding, an option that is not as above, an algorithm that cannot compute it.
+            padded input, an option that is not as above, an algorithm that cannot compute it.
 
     Source:
         [R 1]; its gradients [R 4, 5, 6], [V 33-38]. [V 1] is the case of one channel and no bias.
@@ -139,19 +149,33 @@ def conv(
     x = image_array("conv", "x", x)
     kernel = float_array("conv", "kernel", kernel)
     dtypes = Dtypes.of("conv", x, kernel, preferred_element_type)
-    form = Form.of(
+    form_of = partial(
+        Form.of,
         "conv",
-        x.shape,
-        kernel.shape,
-        dtypes,
+        kernel_shape=kernel.shape,
+        dtypes=dtypes,
         stride=stride,
-        padding=padding,
         dilation=dilation,
         groups=groups,
         precision=precision,
     )
+    form = form_of(x.shape, padding=padding)
+    if padding_mode != "zeros":
+        x = _extended(x, form.window, padding_mode)
+        form = form_of(x.shape, padding=0)
     form = _choose.asked_for("conv", form, algorithm)
     return _add_bias.add_bias("conv", correlate(form, *varying_alike(x, kernel)), bias)
+
+
+def _extended(x: jax.Array, window: Window, mode: str) -> jax.Array:
+    """x with its padding, or a `ValueError` where that cannot hold what it should."""
+    if mode not in _border.MODES:
+        refuse("conv", f"padding_mode must be one of {', '.join(map(repr, ('zeros', *_border.MODES)))}, got {mode!r}")
+    sizes = zip(window.shape, window.padding, strict=True)
+    if window.is_symbolic or any(h + min(0, lo) + min(0, hi) < 1 for h, (lo, hi) in sizes):
+        known = "spatial sizes that are known, and places that padding does not crop"
+        refuse("conv", f"padding_mode {mode!r} needs {known}, got x {x.shape} and padding {window.padding}")
+    return _border.extend(x, window.padding, mode)
 
 
 def correlate(form: Form, x: X, kernel: Kernel) -> Y:
@@ -159,7 +183,7 @@ def correlate(form: Form, x: X, kernel: Kernel) -> Y:
     core = Core.of(form)
     if core.is_empty:
         return jnp.zeros((x.shape[0], *form.window.out, form.c_out), form.dtypes.y)
-    return around(_correlate(core.form, inside(x, core.cut), kernel), core.blind)
+    return around(_correlate(core.form, inside(x, core.cut), kernel), core.blind, like=x)
 
 
 def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
@@ -167,7 +191,7 @@ def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     core = Core.of(form)
     if core.is_empty:
         return jnp.zeros((dy.shape[0], *form.window.shape, form.c_in), form.dtypes.x)
-    return around(_input_gradient(core.form, kernel, inside(dy, core.blind)), core.cut)
+    return around(_input_gradient(core.form, kernel, inside(dy, core.blind)), core.cut, like=dy)
 
 
 def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
