@@ -12,7 +12,8 @@ most four and what float32 adds to it.
 An array that is smaller than sqrt(eps) of the numbers it was made from may be what a cancelled sum left (a saturated
 softmax's p - y), and all rounding. Then the rounding is measured, not guessed: what f and the reference change by where
 they are computed in float64 instead, or, from float64, in float32 and scaled; 16 times the greater of the two is
-allowed on top of (C1).
+allowed on top of (C1). In the narrow dtypes it is the reference's alone: there f might round what should stay in
+float32, and be excused by its own mistake.
 
 NumPy compares on the host, in float64: `jnp.max` of a difference can hide a NaN.
 """
