@@ -85,3 +85,11 @@ def test_the_checkers_page_runs_as_written() -> None:
         exec(wrong, names)
     printed = page.split("AssertionError: ")[1].split("\n\n")[0]
     assert " ".join(printed.split()) == " ".join(str(raised.value).split())
+
+
+def test_the_reproduction_of_jaxs_fault_with_mapped_numpy_arrays() -> None:
+    """And the way round that the page gives."""
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "numpy.md").read_text(), re.DOTALL)
+    with pytest.raises(AssertionError, match="non-canonical constant of type ndarray"):
+        exec(block, {})
+    exec(block.replace("np.ones", "jax.numpy.ones"), {})
