@@ -35,7 +35,10 @@ RUNS_SMALL_PROGRAMS_ONCE = {
     "ops",
     "nets",
     "figures",
-    *(f"test_{name}.py" for name in ("check", "figures", "mutants", "papers", "report", "runs", "train", "train_mesh")),
+    *(
+        f"test_{name}.py"
+        for name in ("check", "figures", "mutants", "papers", "reference", "report", "runs", "train", "train_mesh")
+    ),
 }
 
 

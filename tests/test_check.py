@@ -470,20 +470,25 @@ def test_comparisons_are_all_there() -> None:
         "value under jax.vjp",
         "gradient of args[0]",
         "gradient of args[1]",
-        "gradient of the opposite cotangent in args[0]",
-        "gradient of the opposite cotangent in args[1]",
+        "gradient of a large opposite cotangent in args[0]",
+        "gradient of a large opposite cotangent in args[1]",
+        "gradient of a tiny cotangent in args[0]",
+        "gradient of a tiny cotangent in args[1]",
         "gradient along random direction 0",
-        "gradient along random direction 1",
+        "gradient along random direction 1, cotangent times 1.31e+05",
         "gradient's value under jax.vjp[0]",
         "gradient's value under jax.vjp[1]",
         "gradient's gradient of args[0][0]",
         "gradient's gradient of args[0][1]",
         "gradient's gradient of args[1]",
-        "gradient's gradient of the opposite cotangent in args[0][0]",
-        "gradient's gradient of the opposite cotangent in args[0][1]",
-        "gradient's gradient of the opposite cotangent in args[1]",
+        "gradient's gradient of a large opposite cotangent in args[0][0]",
+        "gradient's gradient of a large opposite cotangent in args[0][1]",
+        "gradient's gradient of a large opposite cotangent in args[1]",
+        "gradient's gradient of a tiny cotangent in args[0][0]",
+        "gradient's gradient of a tiny cotangent in args[0][1]",
+        "gradient's gradient of a tiny cotangent in args[1]",
         "gradient's gradient along random direction 0",
-        "gradient's gradient along random direction 1",
+        "gradient's gradient along random direction 1, cotangent times 1.31e+05",
         "value alone, value and gradient in jit[0]",
         "value alone, value and gradient in jit[1]",
         "value alone, value and gradient in jit[2][0]",
@@ -654,7 +659,7 @@ def test_differences_step_as_far_as_the_arguments_are_large(size: float) -> None
 @pytest.mark.parametrize("spoil", [lambda dy: jnp.abs(dy), lambda dy: jnp.clip(dy, -1, 1)], ids=["abs", "clip"])
 def test_a_rule_that_is_not_linear_in_a_scalars_cotangent(spoil: Any) -> None:
     x = jnp.asarray(A, np.float32)
-    with pytest.raises(AssertionError, match="gradient of the opposite cotangent"):
+    with pytest.raises(AssertionError, match="gradient of a large opposite cotangent"):
         check_vjp(
             ruled(lambda x: jnp.vdot(x, x), lambda x, dy: (2 * x * spoil(dy),)),
             (x,),
@@ -733,3 +738,125 @@ def test_bad_arguments_are_one_line(args: Any, options: dict[str, Any], says: st
 def test_nothing_to_differentiate_in_the_value_is_refused() -> None:
     with pytest.raises(ValueError, match="f's value holds no floating array"):
         check_vjp(jnp.argmax, (A,))
+
+
+NOT_LINEAR: dict[str, tuple[Callable[[jax.Array], jax.Array], tuple[Any, ...]]] = {
+    "clipped at 100": (lambda dy: jnp.clip(dy, -100, 100), (np.float64, np.float32, jnp.bfloat16, np.float16)),
+    "clipped at float16's greatest": (lambda dy: jnp.clip(dy, -65504, 65504), (np.float64, np.float32, jnp.bfloat16)),
+    "below 1e-3 dropped": (lambda dy: jnp.where(jnp.abs(dy) < 1e-3, 0, dy), (np.float64, np.float32, np.float16)),
+    "below 1e-6 dropped": (lambda dy: jnp.where(jnp.abs(dy) < 1e-6, 0, dy), (np.float64, np.float32, jnp.bfloat16)),
+    "below 1e-10 dropped": (lambda dy: jnp.where(jnp.abs(dy) < 1e-10, 0, dy), (np.float64, np.float32)),
+    "1e-8 added": (lambda dy: dy + dy.dtype.type(1e-8), (np.float64, np.float32)),
+}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "dtype"),
+    [(spoil, dtype) for spoil, dtypes in NOT_LINEAR.values() for dtype in dtypes],
+    ids=[f"{name}, {np.dtype(dtype).name}" for name, (_, dtypes) in NOT_LINEAR.items() for dtype in dtypes],
+)
+def test_a_rule_that_is_right_for_cotangents_of_about_one_alone(spoil: Any, dtype: Any) -> None:
+    x = distinct(jax.random.key(0), (5, 3), dtype)
+    with pytest.raises(AssertionError, match="gradient of a (large opposite|tiny) cotangent|gradient of args"):
+        check_vjp(ruled(lambda x: 2 * x, lambda x, dy: (2 * spoil(dy),)), (x,), reference=lambda x: 2 * x, directions=0)
+    with pytest.raises(AssertionError, match="along random direction"):
+        check_vjp(ruled(lambda x: 2 * x, lambda x, dy: (2 * spoil(dy),)), (x,))
+    check_vjp(lambda x: 2 * x, (x,), reference=lambda x: x + x, order=2)
+
+
+def test_what_is_clipped_is_reproduced_at_a_size_that_shows_it() -> None:
+    clipped = ruled(lambda x: 2 * x, lambda x, dy: (2 * jnp.clip(dy, -100, 100),))
+    with pytest.raises(AssertionError) as raised:
+        check_vjp(clipped, (A,), reference=lambda x: 2 * x, directions=0)
+    line = str(raised.value).splitlines()[1]
+    found, expected, size = map(float, re.findall(r"(?:is|has|but) (-?[\d.]+)", line))
+    assert (abs(found), expected) == (200, 2 * size)
+
+
+NAN, INF = float("nan"), float("inf")
+KINDS: dict[str, tuple[Any, Any, str]] = {
+    "NaN for a number": (NAN, 1.0, "nan against the reference's 1 (NaN where there should be a number, which no"),
+    "a number for NaN": (1.0, NAN, "1 against the reference's nan (a number where there should be NaN, which no"),
+    "infinity for a number": (INF, 1.0, "inf against the reference's 1 (infinity where there should be a number"),
+    "a number for infinity": (1.0, -INF, "1 against the reference's -inf (a number where there should be -infinity"),
+    "infinity's sign": (INF, -INF, "inf against the reference's -inf (infinity where there should be -infinity"),
+    "NaN for infinity": (NAN, INF, "nan against the reference's inf (NaN where there should be infinity"),
+    "zero for a tiny number": (0.0, 1e-200, "0 against the reference's 9.99"),
+    "far apart": (1.5e308, -1.5e308, "1.5e+308 against the reference's -1.5e+308 (by 9.01e+15 ulps"),
+    "further than floats reach": (
+        1e300,
+        1e-300,
+        "1.0000000000000001e+300 against the reference's 1e-300 (further apart than ulps can count)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("ours", "theirs", "says"), KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("shape", [(), (2, 2)], ids=str)
+def test_the_line_says_what_differs(ours: float, theirs: float, says: str, shape: tuple[int, ...]) -> None:
+    def of(number: float) -> Function:
+        return (
+            (lambda x: 0 * x + number) if not shape else (lambda x: (1e-300 * x * jnp.ones(shape)).at[1, 0].set(number))
+        )
+
+    with pytest.raises(AssertionError) as raised:
+        check_vjp(of(ours), (jnp.ones(()),), reference=of(theirs))
+    line = str(raised.value)
+    if not shape:
+        assert says in line
+    else:
+        assert "at index (1, 0)" in line and says.partition(" (")[0] in line and "1 of 4 elements differ" in line
+        assert "nan ulps" not in line and "inf ulps" not in line and "by nan" not in line and "by inf" not in line
+
+
+def test_two_nans_say_nothing_of_each_other_along_differences() -> None:
+    nowhere = ruled(lambda x: x * NAN, lambda x, dy: (dy * NAN,))
+    with pytest.raises(AssertionError) as raised:
+        check_vjp(nowhere, (A,))
+    assert "nan against the differences' nan (both are NaN, so neither says whether the other is right; move" in str(
+        raised.value
+    )
+    assert "ulps" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "says"),
+    [
+        (2**53 + 1, 2**53, "9007199254740993 against the reference's 9007199254740992"),
+        (3, -4, "3 against the reference's -4"),
+        (True, False, "True against the reference's False"),
+    ],
+    ids=str,
+)
+def test_what_is_no_float_must_be_equal(ours: Any, theirs: Any, says: str) -> None:
+    """Beyond what float64 holds, too."""
+    with pytest.raises(AssertionError) as raised:
+        check_vjp(
+            lambda x: (x, jnp.array([ours != ours, ours])),
+            (A,),
+            reference=lambda x: (x, jnp.array([ours != ours, theirs])),
+        )
+    assert f"value[1] is off at index (1,): {says} (1 of 2 elements differ, this one: these are no floats" in str(
+        raised.value
+    )
+
+
+def test_random_keys_beside_floats() -> None:
+    check_vjp(lambda x: (x, jax.random.key(1)), (A,), reference=lambda x: (x, jax.random.key(1)))
+    with pytest.raises(AssertionError, match=r"value\[1\] is off at index \(1,\): 1 against the reference's 2"):
+        check_vjp(lambda x: (x, jax.random.key(1)), (A,), reference=lambda x: (x, jax.random.key(2)))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, jnp.bfloat16, np.float16])
+def test_right_rules_at_the_ends_of_their_range_pass(dtype: Any) -> None:
+    """Numbers so large or small that a cotangent of any other size would overflow, or lose bits, on the way."""
+    limits = jnp.finfo(dtype)
+    for size in (float(limits.max) / 16, 16 * float(limits.tiny)):
+        x = (distinct(jax.random.key(0), (6,)) * size).astype(dtype)
+        check_vjp(
+            ruled(lambda x: x * 0.75, lambda x, dy: (dy * 0.75,)),
+            (x,),
+            reference=lambda x: x - x * 0.25,
+            order=2,
+            directions=0,
+        )

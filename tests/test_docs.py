@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
+from functools import partial
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jaxcnn
-from jaxcnn import ops
+from experiments.gradients.mutants import MUTANTS
+from jaxcnn import ops, reference
 
 ROOT = Path(__file__).parents[1]
 PAPERS = (ROOT / "docs" / "papers.md").read_text()
@@ -85,3 +91,45 @@ def test_the_checkers_page_runs_as_written() -> None:
         exec(wrong, names)
     printed = page.split("AssertionError: ")[1].split("\n\n")[0]
     assert " ".join(printed.split()) == " ".join(str(raised.value).split())
+
+
+def test_the_reproduction_of_jaxs_fault_with_mapped_numpy_arrays() -> None:
+    """And the way round that the page gives."""
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "numpy.md").read_text(), re.DOTALL)
+    with pytest.raises(AssertionError, match="non-canonical constant of type ndarray"):
+        exec(block, {})
+    exec(block.replace("np.ones", "jax.numpy.ones"), {})
+
+
+def test_the_readmes_algorithms_run() -> None:
+    """One name per map, at a stride of 2, and every name that it lists is one."""
+    line = re.search(r"one name per map.*?`(\(.*?\))` where the stride is 2", README, re.DOTALL)
+    assert line is not None
+    algorithms = ast.literal_eval(line[1])
+    x, kernel = jnp.ones((2, 6, 6, 2)), jnp.ones((3, 3, 2, 4))
+
+    def loss(module: ModuleType, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return module.conv(x, kernel, stride=2, algorithm=algorithms).sum()
+
+    ours, plain = (jax.grad(partial(loss, module), (0, 1))(x, kernel) for module in (ops, reference))
+    for gradient, expected in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-12)
+
+
+def test_the_mutants_are_counted() -> None:
+    """Where the README tells how many wrong rules were planted, and in the table of the study."""
+    study = (ROOT / "experiments" / "gradients" / "README.md").read_text()
+    assert f"of {len(MUTANTS)} planted wrong rules" in README
+    assert re.search(rf"^\| all \| {len(MUTANTS)} \|", study, re.MULTILINE)
+
+
+def test_the_papers_can_be_found() -> None:
+    citation = (ROOT / "CITATION.cff").read_text()
+    for page in (README, PAPERS, citation):
+        for words in (
+            "Roshan Virdee|family-names: Virdee",
+            "Mathematical Overview of My Convolutional Neural Network (CNN)",
+        ):
+            assert any(word in page for word in words.split("|"))
+        assert "Convolutional Neural Network - Derivations & Proofs" in page
+        assert "pfroysdon/publications/blob/main/Math_Derivations/convolutional_neural_network.pdf" in page

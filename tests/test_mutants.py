@@ -5,17 +5,21 @@ A fixed sample at one point each; `experiments/gradients` tries all of them at m
 
 from __future__ import annotations
 
+import re
+
 import jax
 import pytest
 
-from experiments.gradients.mutants import MUTANTS, OPS, Mutant, Op
+from experiments.gradients.mutants import IN_USE_MUTANTS, MUTANTS, OPS, Mutant, Op
 from jaxcnn import reference
 from jaxcnn.check import check_vjp, comparisons
 
+TAKES_TEN_SECONDS_TO_COMPILE = "300 ties"
 SAMPLE = [
     mutant
     for number, mutant in enumerate(MUTANTS)
-    if number % 6 == 0 or mutant.op.function != MUTANTS[number - 1].op.function
+    if TAKES_TEN_SECONDS_TO_COMPILE not in mutant.name
+    and (number % 6 == 0 or mutant in IN_USE_MUTANTS or mutant.op.function != MUTANTS[number - 1].op.function)
 ]
 WITHOUT_A_RULE_OF_ITS_OWN = {"conv_general_dilated", "flatten", "one_hot_prediction"}
 
@@ -32,7 +36,7 @@ def test_no_two_mutants_share_a_name() -> None:
 def test_the_wrong_gradient_is_off_and_no_other(mutant: Mutant) -> None:
     op, key = mutant.op, jax.random.key(0)
     found = comparisons(mutant.wrong, op.draw(key), reference=op.plain, order=mutant.order, directions=0, key=key)
-    off = [c.what.replace(" of the opposite cotangent in", " of") for c in found if not c.passed]
+    off = [re.sub(" of a (large opposite|tiny) cotangent in", " of", c.what) for c in found if not c.passed]
     assert {*off} == {mutant.what}
 
 

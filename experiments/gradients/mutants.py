@@ -770,5 +770,145 @@ OTHER_MUTANTS = (
     ),
 )
 
-MUTANTS: tuple[Mutant, ...] = CONV_MUTANTS + POOL_MUTANTS + BLOCK_MUTANTS + LAYER_MUTANTS + LOSS_MUTANTS + OTHER_MUTANTS
+# --- faults that were met in use -----------------------------------------------------------------------------------
+# In a narrow dtype differences, which are taken in float64, say nothing of what is lost there, and whole numbers
+# lose nothing: these ops are `at_ties`, for the reference alone.
+
+
+def narrow(dtype: Any, *shapes: tuple[int, ...], by: Callable[..., jax.Array] = jax.random.normal) -> Draw:
+    """`drawn` in another dtype."""
+
+    def draw(key: jax.Array, by: Callable[..., jax.Array] = by) -> Args:
+        return tuple(array.astype(dtype) for array in drawn(*shapes)(key, by))
+
+    return draw
+
+
+def nan_in(*where: Any) -> Callable[[jax.Array], jax.Array]:
+    return lambda x: x.at[where].set(jnp.nan)
+
+
+LONG_BIAS = Op(
+    "conv, a long bfloat16 sum",
+    lambda m, x, k, b: m.conv(x, k, b),
+    narrow(jnp.bfloat16, (16, 2**13, 1), (1, 1, 2), (2,)),
+    at_ties=True,
+)
+MANY_TIES = Op(
+    "max_pool, bfloat16, 300 ties split",
+    lambda m, x: m.max_pool(x, 300, ties="split"),
+    narrow(jnp.bfloat16, (1, 300, 2), by=lambda key, shape: jnp.ones(shape)),
+    at_ties=True,
+)
+SATURATED = Op(
+    "softmax, saturated, bfloat16",
+    lambda m, z: m.softmax(z),
+    lambda key, by=jax.random.normal: (jnp.array([[6.0, 0.0], [0.0, 7.0]], jnp.bfloat16),),
+    at_ties=True,
+)
+HUNDREDS = jnp.array([7, 299, 43])
+MANY_CLASSES = Op(
+    "softmax_cross_entropy, 300 classes", lambda m, z: m.softmax_cross_entropy(z, HUNDREDS), drawn((3, 300))
+)
+BLIND_NAN = Op(
+    "conv, NaN where no window reaches",
+    lambda m, x, k: m.conv(x, k, stride=2),
+    drawn((2, 5, 5, 1), (2, 2, 1, 3), first=nan_in(slice(None), -1)),
+    at_ties=True,
+)
+NAN_GROUP = Op(
+    "conv, NaN in one of 2 groups",
+    lambda m, x, k: m.conv(x, k, groups=2),
+    drawn((2, 4, 4, 4), (2, 2, 2, 4), first=nan_in(0, 1, 1, 3)),
+    at_ties=True,
+)
+GREAT = Op(
+    "layer_norm, of 1e20",
+    lambda m, x, s, b: m.layer_norm(x, s, b),
+    drawn((4, 6), (6,), (6,), first=lambda x: 1e20 * x),
+    at_ties=True,
+)
+FAR = Op(
+    "layer_norm, a mean of 1e8",  # of whole numbers and eight to a mean, so that the right way rounds nothing away
+    lambda m, x, s, b: m.layer_norm(x, s, b),
+    drawn((4, 8), (8,), (8,), first=lambda x: 2.0**27 + jnp.round(8 * x)),
+    at_ties=True,
+)
+
+
+def summed_in_bfloat16(dy: jax.Array, x: jax.Array, k: jax.Array, b: jax.Array) -> jax.Array:
+    """db term by term, each partial sum rounded."""
+    rows = dy.reshape(-1, dy.shape[-1])
+    return lax.scan(lambda total, row: (total + row, None), jnp.zeros_like(rows[0]), rows)[0]
+
+
+def counted_in_bfloat16(dy: jax.Array, x: jax.Array) -> jax.Array:
+    """Of 300 equal maxima a count that stops at 256, as bfloat16's does."""
+    count = lax.fori_loop(0, x.shape[1], lambda _, count: count + 1, jnp.zeros((), x.dtype))
+    return jnp.broadcast_to(dy / count, x.shape)
+
+
+def through_zeros(dy: jax.Array, x: jax.Array, k: jax.Array) -> jax.Array:
+    """NAN_GROUP's dk as the dense one with the other group's parts multiplied by zero before they are added."""
+    dense = reference.kernel_gradient(x, dy, (2, 2, 4, 4)).reshape(2, 2, 2, 2, 4)  # (*k, group of x, C_in, C_out)
+    mask = jnp.repeat(jnp.eye(2), 2, axis=1)[:, None]  # (group of x, 1, C_out)
+    return (dense * mask).sum(2)
+
+
+def of_float32_squares(dy: jax.Array, x: jax.Array, s: jax.Array, b: jax.Array) -> jax.Array:
+    """dx where the variance is computed in float32, which squares of 1e20 overflow."""
+    single = x.astype(jnp.float32)
+    r = (jnp.mean((single - mean(single)) ** 2, axis=-1, keepdims=True) + 1e-5) ** -0.5
+    return dx_of((x - mean(x)) * r, r.astype(x.dtype), dy * s)
+
+
+def of_a_difference_of_means(dy: jax.Array, x: jax.Array, s: jax.Array, b: jax.Array) -> jax.Array:
+    """dx where the variance is mean(x^2) - mean(x)^2, which cancels."""
+    r = (jnp.maximum(mean(x * x) - mean(x) ** 2, 0) + 1e-5) ** -0.5
+    return dx_of((x - mean(x)) * r, r, dy * s)
+
+
+def dropped_below(least: float) -> Callable[[jax.Array], jax.Array]:
+    return lambda dy: jnp.where(jnp.abs(dy) < least, 0, dy)
+
+
+def clipped_at(greatest: float) -> Callable[[jax.Array], jax.Array]:
+    return lambda dy: jnp.clip(dy, -greatest, greatest)
+
+
+IN_USE_MUTANTS = (
+    planted(LONG_BIAS, "db summed in bfloat16", summed_in_bfloat16, 2),
+    planted(MANY_TIES, "ties counted in bfloat16", counted_in_bfloat16),
+    planted(
+        SATURATED,
+        "of rounded probabilities",
+        lambda dp, z: softmax_rule(
+            dp.astype(jnp.float32), jax.nn.softmax(z.astype(jnp.float32)).astype(z.dtype).astype(jnp.float32)
+        ).astype(z.dtype),
+    ),
+    planted(
+        MANY_CLASSES,
+        "classes counted in uint8",
+        lambda dL, z: dL[:, None] * (jax.nn.softmax(z) - (HUNDREDS[:, None] % 256 == jnp.arange(300) % 256)),
+    ),
+    planted(
+        BLIND_NAN,
+        "NaN of the row that no window reaches in dk",
+        lambda dy, x, k: reference.kernel_gradient(x[:, :-1], dy, k.shape, stride=2) + 0 * x.sum(),
+        1,
+    ),
+    planted(NAN_GROUP, "NaN of another group in dk", through_zeros, 1),
+    planted(GREAT, "squares in float32", of_float32_squares),
+    planted(FAR, "variance by a difference of means", of_a_difference_of_means),
+    planted(CONV, "cotangent clipped at 100", lambda dy, x, k, b: autodiff(CONV, clipped_at(100)(dy), x, k, b)[0]),
+    planted(DENSE, "cotangent clipped at 100", lambda dy, x, k, b: x.T @ clipped_at(100)(dy), 1),
+    planted(DENSE, "cotangent clipped at 65504", lambda dy, x, k, b: clipped_at(65504)(dy).sum(0), 2),
+    planted(RELU, "cotangent below 1e-3 dropped", lambda dy, x: jnp.where(x > 0, dropped_below(1e-3)(dy), 0)),
+    planted(AVG, "cotangent below 1e-6 dropped", lambda dy, x: autodiff(AVG, dropped_below(1e-6)(dy), x)[0]),
+    planted(LOSS, "1e-8 added to the cotangent", lambda dL, z: (dL + 1e-8)[:, None] * (jax.nn.softmax(z) - HOT)),
+)
+
+MUTANTS: tuple[Mutant, ...] = (
+    CONV_MUTANTS + POOL_MUTANTS + BLOCK_MUTANTS + LAYER_MUTANTS + LOSS_MUTANTS + OTHER_MUTANTS + IN_USE_MUTANTS
+)
 OPS: tuple[Op, ...] = tuple(dict.fromkeys(mutant.op for mutant in MUTANTS))

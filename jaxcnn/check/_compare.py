@@ -12,7 +12,8 @@ most four and what float32 adds to it.
 An array that is smaller than sqrt(eps) of the numbers it was made from may be what a cancelled sum left (a saturated
 softmax's p - y), and all rounding. Then the rounding is measured, not guessed: what f and the reference change by where
 they are computed in float64 instead, or, from float64, in float32 and scaled; 16 times the greater of the two is
-allowed on top of (C1).
+allowed on top of (C1). In the narrow dtypes it is the reference's alone: there f might round what should stay in
+float32, and be excused by its own mistake.
 
 NumPy compares on the host, in float64: `jnp.max` of a difference can hide a NaN.
 """
@@ -29,6 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcnn.check._cotangents import greatest
 from jaxcnn.check._pull import Function, PyTree, floats_of, is_float, with_floats
 
 
@@ -42,7 +44,8 @@ class Comparison:
         index: where the error is greatest, in the array; () for a number.
         found: what the rule has there.
         expected: what the witness has there.
-        error: the greatest error, in ulps of the array's greatest magnitude, or of the terms of a difference.
+        error: the greatest error, in ulps of the array's greatest magnitude, or of the terms of a difference; of what
+            is no float, which must be equal, how far apart.
         allowed: the greatest error that rounding explains, in the same units.
         wrong: how many elements are further off.
         size: of how many.
@@ -52,8 +55,8 @@ class Comparison:
     what: str
     whose: str
     index: tuple[int, ...]
-    found: float
-    expected: float
+    found: float | int | bool
+    expected: float | int | bool
     error: float
     allowed: float
     wrong: int
@@ -67,14 +70,33 @@ class Comparison:
 
     def __str__(self) -> str:
         where = f" at index {self.index}" if self.index else ""
-        how_far = f"by {self.error:.3g} ulps, where rounding explains {self.allowed:.3g}"
-        if self.index:
-            many = f"{self.wrong} of {self.size} elements differ by more than {self.allowed:.3g} ulps"
-            how_far = f"{many}, this one by {self.error:.3g}"
         if self.passed:
             return f"{self.what} agrees with {self.whose}, worst{where}: {self.error:.3g} of {self.allowed:.3g} ulps"
-        line = f"{self.what} is off{where}: {self.found:.17g} against {self.whose} {self.expected:.17g} ({how_far})"
+        many = f"{self.wrong} of {self.size} elements differ"
+        if (difference := self._of_kind()) is not None:
+            how_far = f"{many}, this one: {difference}" if self.index else difference
+        elif self.index:
+            how_far = f"{many} by more than {self.allowed:.3g} ulps, this one by {self.error:.3g}"
+        else:
+            how_far = f"by {self.error:.3g} ulps, where rounding explains {self.allowed:.3g}"
+        line = (
+            f"{self.what} is off{where}: {_shown(self.found)} against {self.whose} {_shown(self.expected)} ({how_far})"
+        )
         return "\n".join(filter(None, (line, self.reproduce())))
+
+    def _of_kind(self) -> str | None:
+        """What differs where no number of ulps says it."""
+        if not isinstance(self.expected, float):
+            return "these are no floats and must be equal"
+        ours, theirs = map(_kind, (self.found, self.expected))
+        if ours == theirs == "a number":
+            return None if np.isfinite(self.error) else "further apart than ulps can count"
+        if ours == theirs:
+            return (
+                f"both are {ours}, so neither says whether the other is right; move args to where f and its slopes are "
+                "finite, or check against a reference with directions=0"
+            )
+        return f"{ours} where there should be {theirs}, which no rounding explains"
 
 
 def compare(
@@ -107,7 +129,7 @@ def compare(
     expected_leaves = jax.tree.leaves(expected)
     if str(structure) != str(jax.tree.structure(expected)):
         raise AssertionError(f"{what} has the structure {structure} against {whose} {jax.tree.structure(expected)}")
-    whole = max(_greatest(expected), _greatest(made_from))
+    whole = max(greatest(expected), greatest(made_from))
     for number, ((path, ours), theirs) in enumerate(zip(found_leaves, expected_leaves, strict=True)):
         name = what + jax.tree_util.keystr(path)
         if jnp.shape(ours) != jnp.shape(theirs) or jnp.result_type(ours) != jnp.result_type(theirs):
@@ -115,19 +137,25 @@ def compare(
                 f"{name} is {jnp.result_type(ours)}{jnp.shape(ours)} against {whose} "
                 f"{jnp.result_type(theirs)}{jnp.shape(theirs)}"
             )
-        a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-        eps = coarsest_eps([*dtypes, jnp.result_type(ours)])
-        own = _greatest(theirs)
-        scale, limit = own or whole or 1.0, allowed if is_float(theirs) else 0.0
-        if allowed and rounding is not None and is_float(theirs) and own <= sqrt(eps) * whole:
-            limit += 16 * rounding()[number] / (eps * scale)
-        with np.errstate(all="ignore"):
-            same = (a == b) | (np.isnan(a) & np.isnan(b))
-            error = np.where(same, 0.0, np.abs(a - b) / (eps * scale))
+        if is_float(theirs):
+            a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+            eps = coarsest_eps([*dtypes, jnp.result_type(ours)])
+            own = greatest(theirs)
+            unit = max(eps * (own or whole or 1.0), *map(_least, [*dtypes, jnp.result_type(ours)]))
+            limit = allowed
+            if allowed and rounding is not None and own <= sqrt(eps) * whole:
+                limit += 16 * rounding()[number] / unit
+            with np.errstate(all="ignore"):
+                same = (a == b) | (np.isnan(a) & np.isnan(b))
+                error = np.where(same, 0.0, np.abs(a / unit - b / unit))
+        else:
+            a, b = _whole(ours), _whole(theirs)
+            limit = 0.0
+            error = np.where(a == b, 0.0, np.maximum(1.0, np.abs(a.astype(np.float64) - b.astype(np.float64))))
         off = ~(error <= limit)
         index = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), a.shape) if a.size else ()
         where = tuple(int(i) for i in index)
-        ours_there, theirs_there, error_there = (float(x[where]) if a.size else 0.0 for x in (a, b, error))
+        ours_there, theirs_there, error_there = (x[where].item() if a.size else 0.0 for x in (a, b, error))
         yield Comparison(
             what=name,
             whose=whose,
@@ -154,11 +182,12 @@ def measured_rounding(f: Function, args: PyTree) -> list[float]:
         TypeError,
         ValueError,
     ):  # it holds numbers of a dtype of their own: what it was made from is all that is known
-        return [float(np.finfo(np.float64 if is_wide else np.float32).eps) * _greatest(args)] * len(
+        return [float(np.finfo(np.float64 if is_wide else np.float32).eps) * greatest(args)] * len(
             jax.tree.leaves(f(*args))
         )
     pairs = zip(jax.tree.leaves(f(*args)), jax.tree.leaves(moved), strict=True)
-    return [scale * _greatest(np.asarray(a, np.float64) - np.asarray(b, np.float64)) for a, b in pairs]
+    with np.errstate(invalid="ignore"):  # an infinity less itself
+        return [scale * greatest(np.asarray(a, np.float64) - np.asarray(b, np.float64)) for a, b in pairs]
 
 
 def allowed_ulps(tolerance: float, growth: float, dtypes: list[Any]) -> float:
@@ -211,7 +240,25 @@ def _terms_of(equation: Any) -> int:
     return 1
 
 
-def _greatest(tree: PyTree) -> float:
-    """The greatest finite magnitude among the floating leaves."""
-    leaves = [np.abs(np.asarray(leaf, np.float64)) for leaf in floats_of(tree)]
-    return max([float(np.max(leaf, initial=0.0, where=np.isfinite(leaf))) for leaf in leaves], default=0.0)
+def _least(dtype: Any) -> float:
+    """Below it a dtype's numbers lose bits: subnormal ones, which XLA may flush to zero, float16's aside."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return 0.0
+    limits = jnp.finfo(dtype)
+    return float(limits.smallest_subnormal if dtype == np.float16 else limits.tiny)
+
+
+def _whole(leaf: Any) -> np.ndarray:
+    """What is no float, for a comparison in its own dtype; a random key by its numbers."""
+    is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+
+def _kind(number: float) -> str:
+    if np.isnan(number):
+        return "NaN"
+    return "a number" if np.isfinite(number) else "infinity" if number > 0 else "-infinity"
+
+
+def _shown(number: float | int | bool) -> str:
+    return f"{number:.17g}" if isinstance(number, float) else str(number)

@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.check._compare import Comparison, allowed_ulps, coarsest_eps, rounding_growth
+from jaxcnn.check._cotangents import sizes, times
 from jaxcnn.check._points import normals_like, on_device
 from jaxcnn.check._pull import Function, PyTree, floats_of, gradient, vjp, with_floats
 
@@ -55,6 +56,11 @@ def differences(
         cotangent, direction = normals_like(random, value), normals_like(random, floats_of(args))
         direction = [_scaled(v, leaf) for v, leaf in zip(direction, floats_of(args), strict=True)]
         found = pull(cotangent)
+        size = 1.0 if number % 2 == 0 else sizes(args, cotangent, found)[number // 2 % 2]
+        if (
+            size != 1
+        ):  # where a rule that clips or thresholds shows; brought back to what the differences are taken along
+            found = times(1 / size, jax.tree.map(partial(jnp.asarray, dtype=float), pull(times(size, cotangent))))
         claimed = _inner(floats_of(found), direction)
         for shorter in _SHORTER:
             slope, bend, trust = _slope(f, args, cotangent, direction, shorter)
@@ -64,7 +70,8 @@ def differences(
                 break
         unit = trust / _TRUST or 1.0
         yield Comparison(
-            f"{prefix}gradient along random direction {number}",
+            f"{prefix}gradient along random direction {number}"
+            + (f", cotangent times {size:.3g}" if size != 1 else ""),
             "the differences'",
             (),
             claimed,

@@ -32,7 +32,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("epochs", "batch_size", "seed"), (int,)),
     "learning_rate": (int, float),
 }
-KINDS_SINCE_0_2: dict[str, tuple[type, ...]] = {
+OPTIONAL_KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("schedule", "precision"), (str,)),
     **dict.fromkeys(("warmup_steps", "validation"), (int,)),
     "early_stopping": (int, type(None)),
@@ -79,7 +79,7 @@ class Settings(NamedTuple):
         """
         from jaxcnn import runs
 
-        runs.require(path, config, KINDS | {name: KINDS_SINCE_0_2[name] for name in KINDS_SINCE_0_2 if name in config})
+        runs.require(path, config, KINDS | {name: kinds for name, kinds in OPTIONAL_KINDS.items() if name in config})
         values = {name: config[name] for name in cls._fields if name in config}
         values |= {"net": config["net"]["name"], "data": config["data"]["name"]}
         if values.get("clip") is not None:

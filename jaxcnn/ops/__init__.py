@@ -3,6 +3,8 @@
 `jaxcnn.reference` has the same names and signatures as plain forwards, for autodiff.
 """
 
+import inspect
+
 from jaxcnn.ops._avg_pool import avg_pool as avg_pool
 from jaxcnn.ops._conv import conv as conv
 from jaxcnn.ops._conv import correlate as correlate
@@ -16,9 +18,15 @@ from jaxcnn.ops._flatten import flatten as flatten
 from jaxcnn.ops._global_avg_pool import global_avg_pool as global_avg_pool
 from jaxcnn.ops._layer_norm import layer_norm as layer_norm
 from jaxcnn.ops._max_pool import max_pool as max_pool
+from jaxcnn.ops._numpy import mapped_too
 from jaxcnn.ops._one_hot_prediction import one_hot_prediction as one_hot_prediction
 from jaxcnn.ops._relu import relu as relu
 from jaxcnn.ops._softmax import softmax as softmax
 from jaxcnn.ops._softmax_cross_entropy import softmax_cross_entropy as softmax_cross_entropy
 from jaxcnn.ops._unfold import fold as fold
 from jaxcnn.ops._unfold import unfold as unfold
+
+globals().update(
+    {name: mapped_too(op) for name, op in globals().items() if inspect.isfunction(op) and op is not mapped_too}
+)
+del mapped_too

@@ -14,10 +14,11 @@ from jaxcnn.ops._arguments import float_array, refuse
 
 
 def reference(probabilities: jax.Array) -> jax.Array:
-    """The plain forward."""
+    """The plain forward: the first place that holds the maximum, found by counting; NaN where that is the maximum."""
     p = jnp.asarray(probabilities)
-    hot = jax.nn.one_hot(jnp.argmax(p, axis=-1), p.shape[-1], dtype=p.dtype)
-    return jnp.where(jnp.any(jnp.isnan(p), axis=-1, keepdims=True), jnp.nan, hot)
+    greatest = jnp.max(p, axis=-1, keepdims=True)
+    is_first = (p == greatest) & (jnp.cumsum(p == greatest, axis=-1) == 1)
+    return jnp.where(jnp.isnan(greatest), jnp.nan, jnp.where(is_first, 1, 0)).astype(p.dtype)
 
 
 def one_hot_prediction(probabilities: ArrayLike) -> jax.Array:
@@ -43,4 +44,5 @@ def one_hot_prediction(probabilities: ArrayLike) -> jax.Array:
     p = float_array("one_hot_prediction", "probabilities", probabilities)
     if p.ndim != 2 or p.shape[1] == 0:
         refuse("one_hot_prediction", f"probabilities must be (N, K) with at least one class, got shape {p.shape}")
-    return reference(p)
+    hot = jax.nn.one_hot(jnp.argmax(p, axis=-1), p.shape[-1], dtype=p.dtype)
+    return jnp.where(jnp.any(jnp.isnan(p), axis=-1, keepdims=True), jnp.nan, hot)

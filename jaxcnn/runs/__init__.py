@@ -1,15 +1,14 @@
 """A run's folder: what `jaxcnn train` writes, and what the other commands read.
 
     config.json      what was trained, on what, how, by which versions, and the run's status
-    metrics.jsonl    a line an epoch
-    parameters.npz   one array a parameter, named by its path in the pytree, joined by "/"
+    metrics.jsonl    a line per epoch
+    parameters.npz   one array per parameter, named by its path in the pytree, joined by "/"
     checkpoints/     what training needs to go on from where it was (jaxcnn.checkpoints)
 
 config.json has `format` (1), `status` ("running", "finished", "interrupted" or "failed"), `net` (`name`, `options`),
 `data` (`name`, `train_images`, `test_images`, `classes`), `seed`, `ops`, `optimizer`, `learning_rate`, `epochs`,
-`batch_size`, `versions`, `devices`, `processes` and `cores`; since version 0.2 also `schedule`, `warmup_steps`, `clip`
-(a name and a limit, or null), `precision`, `validation` (images set aside), `early_stopping` (epochs, or null) and
-`stream`.
+`batch_size`, `versions`, `devices`, `processes` and `cores`; `schedule`, `warmup_steps`, `clip` (a name and a limit,
+or null), `precision`, `validation` (images set aside), `early_stopping` (epochs, or null) and `stream` may be left out.
 
 A line of metrics.jsonl has `epoch`, `step`, `loss` and `accuracy` (means over the epoch's training batches, taken as
 the parameters moved), `images_per_second` (without compilation) and `seconds`; `validation_loss` and
