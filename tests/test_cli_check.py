@@ -23,7 +23,7 @@ def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *
     """Its exit code, and what it prints to stdout and stderr."""
     monkeypatch.setattr(sys, "argv", ["jaxcnn", "check", *options])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        cli.run()
     return stopped.value.code, *capsys.readouterr()
 
 

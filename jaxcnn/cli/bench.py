@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jaxcnn._whole import WHOLE
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
 
@@ -90,7 +91,8 @@ def _gathered(
     for row in _with_progress(found, total):
         rows.append(row)
         if out is not None:
-            out.write_text(json.dumps({"made_by": made_by, **more, "rows": rows}, indent=1) + "\n")
+            with WHOLE:
+                out.write_text(json.dumps({"made_by": made_by, **more, "rows": rows}, indent=1) + "\n")
     return rows
 
 

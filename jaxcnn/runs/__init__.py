@@ -44,6 +44,7 @@ from jaxcnn.runs._network import unknown as unknown
 from jaxcnn.runs._record import Recorder as Recorder
 from jaxcnn.runs._record import claim as claim
 from jaxcnn.runs._record import claim_next as claim_next
+from jaxcnn.runs._record import kept as kept
 from jaxcnn.runs._record import refuse_taken as refuse_taken
 from jaxcnn.runs._record import surroundings as surroundings
 from jaxcnn.runs._run import Run as Run

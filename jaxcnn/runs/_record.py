@@ -72,6 +72,12 @@ def claim_next(stem: str, root: Path = Path("runs")) -> Path:
     return folder
 
 
+def kept(folder: Path) -> str:
+    """The names of the files in a run's folder, for a person; "" where it has gone."""
+    names = (path.name for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else ()
+    return ", ".join(sorted(names))
+
+
 def surroundings(mesh: Mesh | None = None) -> Config:
     """The part of config.json that tells where a run was made: results agree to the bit only where all of it does.
 
@@ -169,10 +175,6 @@ class Recorder:
             return
         self.config["status"] = status
         self._write_config()
-
-    def kept(self) -> str:
-        """The names of the files in the folder, for a person."""
-        return ", ".join(sorted(path.name for path in self.folder.iterdir())) if self.folder.is_dir() else ""
 
     def _write(self, report: Report, validated: Mapping[str, float]) -> None:
         steady = self._segments[1:] if not self.metrics and len(self._segments) > 1 else self._segments
