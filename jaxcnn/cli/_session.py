@@ -119,7 +119,7 @@ def _follow(
                 interrupt.save_first()
                 state = report.state
                 recorder.add(report, validate(state.params) if report.ends_epoch else None)
-                display.show(report)
+                display.show(report, recorder.images_per_second)
                 if report.ends_epoch:
                     display.end_epoch(recorder.metrics[-1])
                     events.add(recorder.metrics[-1])

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jaxcnn.cli._devices import devices
+from jaxcnn.cli._display import FittingProgress
 from jaxcnn.cli._failure import Failure
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ def check(
     jax.config.update("jax_enable_x64", True)
     chosen = _chosen("--op", examples.OPS, op, nothing=bool(net)) | _chosen("--net", examples.NETS, net, bool(op))
     rows = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    stderr = Console(stderr=True)
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+    name_of, elapsed = TextColumn("{task.description}"), TimeElapsedColumn()
+    columns = (name_of, BarColumn(bar_width=None), MofNCompleteColumn(), elapsed)
+    with FittingProgress(*columns, given_up=(elapsed, name_of), console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=len(chosen))
         for name, example in chosen.items():
             progress.update(task, description=name)

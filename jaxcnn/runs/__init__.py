@@ -12,10 +12,10 @@ config.json has `format` (1), `status` ("running", "finished", "interrupted" or 
 `stream`.
 
 A line of metrics.jsonl has `epoch`, `step`, `loss` and `accuracy` (means over the epoch's training batches, taken as
-the parameters moved), `images_per_second` (without compilation) and `seconds`; `validation_loss` and
-`validation_accuracy` where images were set aside. The last line of a finished run adds `test_loss` and `test_accuracy`,
-on the held-out part of the data set, and `test_epoch` where training stopped early: the epoch whose parameters were
-kept. That of an interrupted run has `"interrupted": true`.
+the parameters moved), `images_per_second` (per second of training alone, without compiling, validating and saving) and
+`seconds` (with all of that); `validation_loss` and `validation_accuracy` where images were set aside. The last line of
+a finished run adds `test_loss` and `test_accuracy`, on the held-out part of the data set, and `test_epoch` where
+training stopped early: the epoch whose parameters were kept. That of an interrupted run has `"interrupted": true`.
 
 Every file is written beside its place and then moved there, so that whoever reads it finds it whole.
 """
