@@ -33,19 +33,21 @@ from experiments.resilience.soak import outcome
 from jaxcnn import runs
 
 RESULT = Path(__file__).parent / "results" / "presses.json"
-TRAIN = ["train", "--out", "run", "--epochs", "12", "--batch-size", "16", "--checkpoint-every", "60"]
+EPOCHS = 4
+TRAIN = ["train", "--out", "run", "--epochs", str(EPOCHS), "--batch-size", "16", "--checkpoint-every", "100"]
 OTHERS = {
     "predict": ["predict", "whole", "digits"],
     "report": ["report", "whole", "--out", "page.html"],
     "export": ["export", "whole", "--out", "network"],
     "explain": ["explain", "whole", "--out", "picture.png"],
-    "check": ["check", "--order", "1"],
-    "bench": ["bench", "ops", "--quick", "--out", "times.json"],
+    "check": ["check", "--net", "lenet"],
+    "bench": ["bench", "ops", "--quick", "--only", "pool", "--out", "times.json"],
 }
 PHASES = ("imports", "before the header", "compiling", "training", "checkpoint", "ending", "other commands")
+LAST_LINE = f"epoch {EPOCHS}/{EPOCHS}  loss".encode()
 ANSWER = b"jaxcnn: interrupted"
 FAULTS = (b"Traceback", b"Exception ignored", b"Fatal Python error", b"Segmentation", b"terminate called")
-RESUMED_EACH = 6
+RESUMED_EACH = 8
 ENDS_WITHIN = 60.0
 
 
@@ -150,7 +152,7 @@ def _left_alone(folder: Path) -> dict[str, float]:
         ("imports", (folder / "whole" / runs.CONFIG).exists),
         ("before the header", lambda: b"single_filter on" in life.said),
         ("compiling", lambda: b"epoch 1/" in life.said),
-        ("training", lambda: b"epoch 12/12  loss" in life.said),
+        ("training", lambda: LAST_LINE in life.said),
         ("ending", life.has_ended),
     ]
     last = life.began
@@ -248,7 +250,7 @@ def _wait_for(phase: str, life: Life, run: Path) -> None:
         "compiling": lambda: b"single_filter on" in life.said,
         "training": lambda: b"epoch 1/" in life.said,
         "checkpoint": lambda: _is_being_saved(run),
-        "ending": lambda: b"epoch 12/12  loss" in life.said,
+        "ending": lambda: LAST_LINE in life.said,
     }
     if phase in begins:
         life.follow(ENDS_WITHIN, begins[phase])
@@ -272,7 +274,7 @@ def _phase_of(life: Life, run: Path, name: str) -> str:
         return "before the header"
     if b"epoch 1/" not in life.said:
         return "compiling"
-    if b"epoch 12/12  loss" in life.said:
+    if LAST_LINE in life.said:
         return "ending"
     return "checkpoint" if _is_being_saved(run) else "training"
 
