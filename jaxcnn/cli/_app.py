@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jaxcnn.cli._arrange import arranged
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli.bench import bench
@@ -21,18 +22,12 @@ from jaxcnn.cli.train import train
 _UsageError: Any = typer.BadParameter.__base__  # Typer exports no name for it
 
 app = typer.Typer(
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(train)
-app.command()(predict)
-app.command()(report)
-app.command()(explain)
-app.command()(export)
-app.command()(check)
-app.command()(bench)
+for _command in (train, predict, report, explain, export, check, bench):
+    app.command()(arranged(_command))
 
 
 def _print_version(wanted: bool) -> bool:
@@ -67,7 +62,7 @@ def run(arguments: list[str]) -> int | None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal need not have every letter of a name
         sys.stdout.reconfigure(errors="replace")
     try:
-        return app(arguments or ["--help"], standalone_mode=False)
+        return app(arguments or ["--help"], prog_name="jaxcnn", standalone_mode=False)
     except _UsageError as error:
         return _complain(error.format_message(), 2)
     except Failure as error:

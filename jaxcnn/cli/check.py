@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from jaxcnn.check import Comparison
     from jaxcnn.examples import Example
 
+LEGEND = {
+    "value, grad": "what the op gives, and its gradient by hand, held to the plain forward and to autodiff",
+    "diff": "the gradient held to differences of values along some directions; in float64 alone",
+    "2nd": "the gradients' own gradients, as far as --order goes",
+    "ties": "all of it again where numbers are equal or at a kink: two maxima in a window, relu at 0; blank: has none",
+    "ulps": "units in the last place: steps from the array's greatest number to the next that its dtype has; the "
+    "largest error, of as many as rounding explains",
+    "bytes kept": "what the forward keeps for the backward, at this small point",
+}
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
@@ -135,6 +144,7 @@ def _comparisons(example: Example, key: Any, dtype: str, order: int) -> Iterator
 
 def _print(rows: list[dict[str, Any]], caption: str) -> None:
     console = Console(highlight=False)
+    terminal_width = console.width if console.is_terminal else 160
     # a file or a pipe has no edge to wrap at; what a narrow terminal wraps stays whole
     console.width = max(console.width, 96) if console.is_terminal else 160
     yes, no = ("✓", "✗") if "utf" in console.encoding else ("yes", "NO")
@@ -157,6 +167,11 @@ def _print(rows: list[dict[str, Any]], caption: str) -> None:
             f"{kept['by_hand']:,} / {kept['by_autodiff']:,}",
         )
     console.print(table)
+    console.width = terminal_width
+    words = Table(box=None, show_header=False, pad_edge=False, style="dim")
+    for word, meaning in LEGEND.items():
+        words.add_row(word, meaning)
+    console.print("", words)
     for row in rows:
         for problem in row["problems"]:
             console.print(f"[red]{row['name']}[/]: {escape(problem)}", soft_wrap=True)
