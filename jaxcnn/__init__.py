@@ -21,12 +21,13 @@ jaxcnn.tensorboard  its epochs for TensorBoard (loads tensorboardX)
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
+TYPE_CHECKING = False  # typing's would have to be loaded
+if TYPE_CHECKING:
+    from types import ModuleType
 
-from jaxcnn import nets as nets
-from jaxcnn import ops as ops
-from jaxcnn import reference as reference
+    from jaxcnn import nets as nets
+    from jaxcnn import ops as ops
+    from jaxcnn import reference as reference
 
 __version__ = "0.1.0"
 
@@ -39,8 +40,11 @@ _LOADED_ON_USE = (
     "examples",
     "export",
     "figures",
+    "nets",
+    "ops",
     "pictures",
     "predict",
+    "reference",
     "report",
     "runs",
     "tensorboard",
@@ -50,6 +54,8 @@ _LOADED_ON_USE = (
 
 def __getattr__(name: str) -> ModuleType:
     if name in _LOADED_ON_USE:
+        import importlib
+
         return importlib.import_module(f"jaxcnn.{name}")
     raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")
 

@@ -13,6 +13,7 @@ import jax
 from jax import export as jax_export
 
 from jaxcnn import runs
+from jaxcnn._whole import WHOLE
 from jaxcnn.predict import probabilities
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -70,8 +71,10 @@ def write(run: runs.Run, file: Path) -> None:
         "net": run.config["net"]["name"],
         "data": run.config["data"]["name"],
     }
-    runs.write_whole(file, bytes(network.serialize()))
-    runs.write_whole(names, (json.dumps(about, indent=2) + "\n").encode())
+    content = bytes(network.serialize())
+    with WHOLE:  # neither without the other
+        runs.write_whole(file, content)
+        runs.write_whole(names, (json.dumps(about, indent=2) + "\n").encode())
 
 
 def how_to_use(run: runs.Run, file: Path) -> str:

@@ -680,7 +680,7 @@ def test_it_is_refused_in_one_line_and_nothing_is_changed(
     monkeypatch.setattr(sys, "argv", ["jaxcnn", *case.arguments.split()])
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        cli.run()
     out, err = capfd.readouterr()
     assert end.value.code == 2, err
     assert err.startswith("jaxcnn: ") and len(err.splitlines()) == 1, err
@@ -708,7 +708,7 @@ def refusal(prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         monkeypatch.chdir(prepared)
         monkeypatch.setattr(sys, "argv", ["jaxcnn", *arguments])
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            cli.run()
         out, err = capsys.readouterr()
         assert (end.value.code, out) == (2, "") and len(err.splitlines()) == 1 and state_of(prepared) == before, err
         return err

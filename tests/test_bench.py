@@ -28,7 +28,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *
     """Its exit code, and what it prints to stdout and stderr."""
     monkeypatch.setattr(sys, "argv", ["jaxcnn", "bench", *options])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        cli.run()
     return stopped.value.code, *capsys.readouterr()
 
 

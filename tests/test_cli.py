@@ -49,7 +49,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.chdir(cwd)
         monkeypatch.setattr(sys, "argv", ["jaxcnn", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            cli.run()
         err = capsys.readouterr().err
         assert end.value.code == 2 and err.startswith("jaxcnn: ") and len(err.splitlines()) == 1, err
         return err
@@ -159,7 +159,8 @@ def test_ctrl_c_stops_training_and_keeps_what_was_learnt(home: Path) -> None:
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     kept = "checkpoints, config.json, metrics.jsonl, parameters.npz"
-    assert err == f"jaxcnn: interrupted: stopped keeps {kept}; jaxcnn train --resume stopped goes on\n"
+    answer = "jaxcnn: interrupted: saving, then stopping; once more stops at once\n"
+    assert err == f"{answer}jaxcnn: interrupted: stopped keeps {kept}; jaxcnn train --resume stopped goes on\n"
     stopped = runs.read(home / "stopped")
     assert stopped.config["status"] == "interrupted"
     *before, last = runs.read_metrics(home / "stopped")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *
     """Its exit code, and what it prints to stdout and stderr."""
     monkeypatch.setattr(sys, "argv", ["jaxcnn", "check", *options])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        cli.run()
     return stopped.value.code, *capsys.readouterr()
 
 
@@ -56,6 +57,9 @@ def test_a_table_of_what_was_checked(monkeypatch: pytest.MonkeyPatch, capsys: py
     rows = [line for line in out.splitlines() if "✓" in line]
     assert [row.split()[0] for row in rows] == ["relu", "flatten"]
     assert all(row.count("✓") == 5 and "✗" not in row for row in rows)
+    legend = out.partition("float64, order 2, jaxcnn")[2]
+    for word in ("value, grad", "diff", "2nd", "ties", "ulps", "bytes kept"):
+        assert re.search(rf"(?m)^{word} +[a-z]", legend), word
     assert "float64, order 2, jaxcnn" in out
 
 

@@ -40,15 +40,29 @@ def test_importing_is_quick_and_loads_nothing_heavy() -> None:
         import json, sys, time
         import jax
         start = time.perf_counter()
-        import jaxcnn
+        from jaxcnn import nets, ops, reference
         seconds = time.perf_counter() - start
         heavy = ["optax", "matplotlib", "tensorflow_datasets", "tensorflow", "typer", "rich", "PIL", "requests"]
-        print(json.dumps([seconds, [name for name in heavy if name in sys.modules], sorted(dir(jaxcnn))]))
+        loaded = [name for name in heavy if name in sys.modules]
+        print(json.dumps([seconds, loaded, sorted(dir(sys.modules["jaxcnn"]))]))
     """
     runs = [json.loads(python(code)) for _ in range(3)]
     assert runs[0][1] == []
     assert {"ops", "reference", "nets", *LOADED_ON_USE} <= set(runs[0][2])
     assert min(seconds for seconds, _, _ in runs) < 0.3
+
+
+def test_the_command_answers_signals_before_it_loads_anything() -> None:
+    """`jaxcnn.cli.main` is all that the console script loads first."""
+    code = "import sys; before = {*sys.modules}; import jaxcnn.cli; print(*sorted({*sys.modules} - before))"
+    loaded = set(python(code).split())
+    assert {name for name in loaded if name.startswith("jaxcnn")} == {
+        "jaxcnn",
+        "jaxcnn._whole",
+        "jaxcnn.cli",
+        "jaxcnn.cli._interrupt",
+    }
+    assert {name.partition(".")[0] for name in loaded} <= sys.stdlib_module_names | {"jaxcnn"}
 
 
 def test_the_rest_loads_on_use() -> None:

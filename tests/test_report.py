@@ -476,7 +476,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.chdir(cwd)
         monkeypatch.setattr(sys, "argv", ["jaxcnn", "report", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            cli.run()
         printed = capsys.readouterr()
         assert not (printed.out and printed.err)
         code = end.value.code or 0

@@ -22,6 +22,7 @@ from tests import command
 # one image a step: an epoch of 2,000 takes long enough to be cut short in its midst
 CUT = ["--batch-size", "1", "--validation", "6000", "--epochs", "5", "--checkpoint-every", "700"]
 CUT += ["--schedule", "cosine_decay_schedule", "--clip", "clip_by_global_norm=5"]
+ANSWER = "jaxcnn: interrupted: saving, then stopping; once more stops at once\n"
 
 
 def start(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.Popen[str]:
@@ -85,7 +86,7 @@ def cut_once(home: Path) -> Cut:
         process.send_signal(by)
         _, err = finish(process, -by if by == signal.SIGKILL else 128 + by)
         if by != signal.SIGKILL:
-            assert err.startswith(f"jaxcnn: interrupted: {folder.name} keeps checkpoints, config.json")
+            assert err.startswith(f"{ANSWER}jaxcnn: interrupted: {folder.name} keeps checkpoints, config.json")
             assert err.endswith(f"jaxcnn train --resume {folder.name} goes on\n")
         return folder
 
@@ -146,8 +147,9 @@ def test_another_place_is_warned_of(cut: Path, home: Path) -> None:
     wait_for_epoch(process)
     process.send_signal(signal.SIGTERM)
     _, err = finish(process, 128 + signal.SIGTERM)
-    warning, interrupted = err.splitlines()
+    warning, answer, interrupted = err.splitlines()
     assert warning.startswith("jaxcnn: the place differs, so that results may differ in their last bits: cores 10")
+    assert f"{answer}\n" == ANSWER
     assert interrupted.startswith("jaxcnn: interrupted: ")
 
 

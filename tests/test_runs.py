@@ -123,14 +123,14 @@ def test_a_run_stopped_within_an_epoch_keeps_what_it_had(tmp_path: Path) -> None
 def test_a_run_that_failed_at_once_leaves_no_folder(tmp_path: Path) -> None:
     recorder = runs.Recorder(runs.claim(tmp_path / "run"), CONFIG)
     recorder.end_as("failed")
-    assert recorder.kept() == "" and not (tmp_path / "run").exists()
+    assert runs.kept(recorder.folder) == "" and not (tmp_path / "run").exists()
 
 
 def test_a_run_that_failed_later_keeps_its_epochs(tmp_path: Path) -> None:
     recorder = runs.Recorder(runs.claim(tmp_path / "run"), CONFIG)
     recorder.add(report({}, epoch=1, step=4))
     recorder.end_as("failed")
-    assert recorder.kept() == "config.json, metrics.jsonl, parameters.npz"
+    assert runs.kept(recorder.folder) == "config.json, metrics.jsonl, parameters.npz"
     assert runs.read_config(tmp_path / "run")["status"] == "failed"
 
 

@@ -51,7 +51,7 @@ def soak(
         started = time.perf_counter()
         _live(["--out", "whole", *OPTIONS], folder, cache, None)
         alone = time.perf_counter() - started
-        expected = _outcome(folder / "whole")
+        expected = outcome(folder / "whole")
         while len(lives) < kills or (folder / "run").exists():
             is_new = not (folder / "run").exists()
             last = _newest(folder / "run")
@@ -139,7 +139,7 @@ def _check_files(run: Path) -> None:
 
 def _is_whole(run: Path, expected: Any) -> bool:
     """True: it ended as the one left alone, pictures included."""
-    if _outcome(run) != expected:
+    if outcome(run) != expected:
         raise SystemExit(f"{run} ended otherwise than the one left alone")
     missing = {"learning_curve.png", "confusion_matrix.png"} - {path.name for path in run.iterdir()}
     if missing:
@@ -147,7 +147,7 @@ def _is_whole(run: Path, expected: Any) -> bool:
     return True
 
 
-def _outcome(run: Path) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+def outcome(run: Path) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     """The parameters' bits, and the metrics without times."""
     with np.load(run / runs.PARAMETERS) as archive:
         bits = {name: archive[name].tobytes() for name in archive}

@@ -1,95 +1,34 @@
 """The `jaxcnn` command: one file a sub-command, each a thin layer over the library.
 
 Exit codes: 0 done; 1 training failed, or a gradient is wrong; 2 an argument, a file or a folder that cannot be used;
-130 interrupted.
+130 interrupted by Ctrl-C (SIGINT), 143 by SIGTERM.
 """
 
 from __future__ import annotations
 
-import io
 import sys
-from typing import Annotated, Any, NoReturn
 
-import typer
+from jaxcnn.cli._interrupt import interrupt
 
-from jaxcnn.cli._devices import devices
-from jaxcnn.cli._failure import Failure
-from jaxcnn.cli.bench import bench
-from jaxcnn.cli.check import check
-from jaxcnn.cli.explain import explain
-from jaxcnn.cli.export import export
-from jaxcnn.cli.predict import predict
-from jaxcnn.cli.report import report
-from jaxcnn.cli.train import train
-
-_UsageError: Any = typer.BadParameter.__base__  # Typer exports no name for it
-
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(train)
-app.command()(predict)
-app.command()(report)
-app.command()(explain)
-app.command()(export)
-app.command()(check)
-app.command()(bench)
-
-
-def _print_version(wanted: bool) -> bool:
-    if not wanted:
-        return wanted
-    import jax
-
-    from jaxcnn import __version__
-
-    found = ", ".join(f"{device.platform}:{device.id} ({device.device_kind})" for device in devices())
-    print(f"jaxcnn {__version__}\njax {jax.__version__}\ndevices {found}")
-    raise typer.Exit
-
-
-@app.callback()
-def jaxcnn(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            help="Print the versions of jaxcnn and jax, and the devices.",
-            callback=_print_version,
-            is_eager=True,
-        ),
-    ] = False,
-) -> None:
-    """Convolutional networks in JAX whose every gradient is derived by hand."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command and end the process; whatever the user can mend is one line on stderr."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal need not have every letter of a name
-        sys.stdout.reconfigure(errors="replace")
-    try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
-    except _UsageError as error:
-        code = _complain(error.format_message(), 2)
-    except Failure as error:
-        code = _complain(str(error), error.code)
-    except OSError as error:
-        code = _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
-    except (typer.Abort, KeyboardInterrupt):
-        code = _complain("interrupted", 130)
-    except RuntimeError as error:
-        from jaxcnn.data import DataError
-        from jaxcnn.runs import RunError
+    """Run the command as this process's own: its signals are answered, and with the command the process ends."""
+    interrupt.watch()  # before what takes seconds to load
+    from jaxcnn.cli._app import run
 
-        if not isinstance(error, DataError | RunError):
-            raise
-        code = _complain(str(error), 2)
-    sys.exit(code)
+    interrupt.leave(run(sys.argv[1:]) or 0)
 
 
-def _complain(message: str, code: int) -> int:
-    print(f"jaxcnn: {' '.join(message.split())}", file=sys.stderr)
-    return code
+def run() -> NoReturn:
+    """Run the command of `sys.argv` within a process that is somebody else's.
+
+    Raises:
+        SystemExit: as the command ended.
+    """
+    from jaxcnn.cli import _app
+
+    sys.exit(_app.run(sys.argv[1:]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jaxcnn.cli._failure import Failure
+from jaxcnn.cli._interrupt import interrupt
 
 if TYPE_CHECKING:
     import jax
@@ -21,8 +22,10 @@ def devices() -> list[jax.Device]:
     import jax
 
     try:
-        return jax.devices()
+        found = jax.devices()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0] if str(error) else "no reason given"
         platforms = os.environ.get("JAX_PLATFORMS", "")
         raise Failure(f"jax finds no device with JAX_PLATFORMS={platforms!r} ({reason})") from error
+    interrupt.catch()
+    return found

@@ -1,16 +1,53 @@
-"""How training goes: a bar on a terminal, and a line an epoch anywhere."""
+"""How a command goes on: a bar on a terminal, whatever its width; of training also a line an epoch, anywhere."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from jaxcnn.runs import Metrics
     from jaxcnn.train import Report
+
+LEAST_BAR = 16
+
+
+class FittingProgress(Progress):
+    """A line on a terminal, gone at its end, that gives up columns until its bar is wide enough to be of use."""
+
+    def __init__(self, *columns: ProgressColumn, given_up: Sequence[ProgressColumn], console: Console) -> None:
+        """`columns` as they stand, one a bar of any width; of those that may be `given_up` the first goes first."""
+        self._all, self._given_up, self._terminal = columns, given_up, console
+        super().__init__(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The line, for the terminal's width now."""
+        columns = [*self._all]
+        for column in self._given_up:
+            if self._width(columns) <= self._terminal.width:
+                break
+            columns.remove(column)
+        self.columns = tuple(columns)
+        return super().get_renderables()
+
+    def _width(self, columns: Sequence[ProgressColumn]) -> int:
+        """Of the widest task's line with the least bar."""
+        options = self._terminal.options
+        widths = [
+            sum(
+                LEAST_BAR
+                if isinstance(column, BarColumn)
+                else Measurement.get(self._terminal, options, column(task)).maximum
+                for column in columns
+            )
+            for task in self.tasks
+        ]
+        return max(widths, default=0) + len(columns) - 1
 
 
 class Display:
@@ -18,16 +55,22 @@ class Display:
 
     def __init__(self, console: Console, epochs: int) -> None:
         self._epochs = epochs
-        self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(bar_width=None),
-            TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.2%}"),
+        loss, speed, elapsed, remaining = (
+            TextColumn("loss {task.fields[loss]:.4f}"),
             TextColumn("{task.fields[speed]:,.0f} images/s"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+        )
+        self._progress = FittingProgress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=None),
+            loss,
+            TextColumn("accuracy {task.fields[accuracy]:.2%}"),
+            speed,
+            elapsed,
+            remaining,
+            given_up=(elapsed, loss, speed, remaining),
             console=console,
-            transient=True,
-            disable=not console.is_terminal,
         )
 
     def __enter__(self) -> Display:
@@ -37,13 +80,13 @@ class Display:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._progress.stop()
 
-    def show(self, report: Report) -> None:
+    def show(self, report: Report, images_per_second: float) -> None:
         """Move the bar."""
         fields: dict[str, Any] = {
             "epoch": f"{report.epoch}/{self._epochs}",
             "loss": report.loss,
             "accuracy": report.accuracy,
-            "speed": report.images_per_second,
+            "speed": images_per_second,
         }
         if not self._progress.tasks:
             self._progress.add_task("", total=self._epochs * report.steps_per_epoch, **fields)

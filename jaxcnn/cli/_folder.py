@@ -64,6 +64,26 @@ def locked(folder: Path, place: Place) -> Iterator[None]:
         os.close(handle)
 
 
+def interrupted(folder: Path) -> str:
+    """What is left in the folder of a training that was stopped, and how it goes on."""
+    from jaxcnn import runs
+
+    return f"interrupted: {folder} keeps {runs.kept(folder)}; jaxcnn train --resume {folder} goes on"
+
+
+def give_up(folder: Path) -> str:
+    """Note in the folder that its training is stopped, wherever it was, and say so."""
+    from jaxcnn import runs
+
+    if not (folder / runs.CONFIG).exists():  # what failed has gone
+        return "interrupted"
+    config = runs.read_config(folder)
+    if runs.is_finished(config):
+        return f"interrupted: {folder} is finished"
+    runs.write_config(folder, config | {"status": "interrupted"})
+    return interrupted(folder)
+
+
 @contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
     """Orbax tells in pages of warnings what is said here in a line.

@@ -11,6 +11,7 @@ import time
 from typing import NamedTuple
 
 from jaxcnn.cli._failure import Failure
+from jaxcnn.cli._interrupt import SIGNALS, interrupt
 
 HEARTBEAT_SECONDS = 20  # a process that is silent for so long is lost
 START_SECONDS = 120  # all must have come by then
@@ -73,6 +74,13 @@ class Processes(NamedTuple):
             time.sleep(0.1)
 
 
+def part() -> None:
+    """Leave the others: an interrupted process has no teardown that would do it."""
+    import jax
+
+    jax.distributed.shutdown()
+
+
 def stand_by() -> None:
     """Go on in a child process, while this one waits to say in one line how it ended.
 
@@ -84,10 +92,12 @@ def stand_by() -> None:
     child = os.fork()
     if not child:
         os.close(of_parent)
+        interrupt.watch()
         threading.Thread(target=_end_with_parent, args=(of_child,), daemon=True).start()
         return
     os.close(of_child)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    signal.set_wakeup_fd(-1)
+    for number in SIGNALS:
         signal.signal(number, lambda number, frame: os.kill(child, number))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)

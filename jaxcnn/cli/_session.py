@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
+from jaxcnn._whole import WHOLE
 from jaxcnn.cli._display import Display
 from jaxcnn.cli._examples import Examples, keys_of, steps_of
 from jaxcnn.cli._failure import Failure
-from jaxcnn.cli._interrupt import Interrupt
+from jaxcnn.cli._folder import interrupted
+from jaxcnn.cli._interrupt import interrupt
 from jaxcnn.cli._keeping import Keeping
 from jaxcnn.cli._place import Place, warn
 from jaxcnn.cli._settings import Settings
@@ -104,16 +106,20 @@ def _follow(
     Raises:
         Failure: interrupted, the loss is not finite, or what is streamed cannot be read.
     """
+    from jaxcnn import runs
     from jaxcnn.data import DataError
     from jaxcnn.train import NotFiniteError
 
     settings, every, state = session.settings, session.keeping.checkpoint_every, None
     try:
-        with Interrupt() as interrupt, Display(session.console, settings.epochs) as display:
+        with interrupt, Display(session.console, settings.epochs) as display:
+            if session.place.processes > 1:  # which stop together
+                interrupt.save_first()
             for report in reports:
+                interrupt.save_first()
                 state = report.state
                 recorder.add(report, validate(state.params) if report.ends_epoch else None)
-                display.show(report)
+                display.show(report, recorder.images_per_second)
                 if report.ends_epoch:
                     display.end_epoch(recorder.metrics[-1])
                     events.add(recorder.metrics[-1])
@@ -132,17 +138,15 @@ def _follow(
     except KeyboardInterrupt:
         checkpoints.wait()
         recorder.end_as("interrupted")
-        raise Failure(
-            f"interrupted: {recorder.folder} keeps {recorder.kept()}; jaxcnn train --resume {recorder.folder} goes on",
-            interrupt.code,
-        ) from None
+        raise Failure(interrupted(recorder.folder), interrupt.code or 130) from None
     except DataError as error:
         checkpoints.wait()
         recorder.end_as("interrupted")
         raise Failure(f"{error}; then jaxcnn train --resume {recorder.folder} goes on", 1) from error
     except NotFiniteError as error:
-        recorder.end_as("failed")
-        kept = recorder.kept()
+        with WHOLE:
+            recorder.end_as("failed")
+        kept = runs.kept(recorder.folder)
         raise Failure(
             f"{error}: try a --learning-rate below {settings.learning_rate:g}"
             + (f"; {recorder.folder} keeps {kept}" if kept else ""),

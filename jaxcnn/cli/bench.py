@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jaxcnn._whole import WHOLE
 from jaxcnn.cli._devices import devices
+from jaxcnn.cli._display import FittingProgress
 from jaxcnn.cli._failure import Failure
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ def _gathered(
     for row in _with_progress(found, total):
         rows.append(row)
         if out is not None:
-            out.write_text(json.dumps({"made_by": made_by, **more, "rows": rows}, indent=1) + "\n")
+            with WHOLE:
+                out.write_text(json.dumps({"made_by": made_by, **more, "rows": rows}, indent=1) + "\n")
     return rows
 
 
@@ -103,15 +106,10 @@ def _print(table: Table) -> None:
 
 
 def _with_progress(found: Iterator[dict[str, Any]], total: int | None) -> Iterator[dict[str, Any]]:
-    console = Console(stderr=True)
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    elapsed, remaining, name_of = TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
+    columns = (BarColumn(bar_width=None), MofNCompleteColumn(), elapsed, remaining, name_of)
+    given_up = (elapsed, name_of, remaining)
+    with FittingProgress(*columns, given_up=given_up, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=total)
         for row in found:
             progress.update(task, advance=1, description=row["name"])

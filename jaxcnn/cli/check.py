@@ -9,16 +9,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jaxcnn.cli._devices import devices
+from jaxcnn.cli._display import FittingProgress
 from jaxcnn.cli._failure import Failure
 
 if TYPE_CHECKING:
     from jaxcnn.check import Comparison
     from jaxcnn.examples import Example
 
+LEGEND = {
+    "value, grad": "what the op gives, and its gradient by hand, held to the plain forward and to autodiff",
+    "diff": "the gradient held to differences of values along some directions; in float64 alone",
+    "2nd": "the gradients' own gradients, as far as --order goes",
+    "ties": "all of it again where numbers are equal or at a kink: two maxima in a window, relu at 0; blank: has none",
+    "ulps": "units in the last place: steps from the array's greatest number to the next that its dtype has; the "
+    "largest error, of as many as rounding explains",
+    "bytes kept": "what the forward keeps for the backward, at this small point",
+}
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
@@ -50,9 +60,9 @@ def check(
     jax.config.update("jax_enable_x64", True)
     chosen = _chosen("--op", examples.OPS, op, nothing=bool(net)) | _chosen("--net", examples.NETS, net, bool(op))
     rows = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    stderr = Console(stderr=True)
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+    name_of, elapsed = TextColumn("{task.description}"), TimeElapsedColumn()
+    columns = (name_of, BarColumn(bar_width=None), MofNCompleteColumn(), elapsed)
+    with FittingProgress(*columns, given_up=(elapsed, name_of), console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=len(chosen))
         for name, example in chosen.items():
             progress.update(task, description=name)
@@ -134,6 +144,7 @@ def _comparisons(example: Example, key: Any, dtype: str, order: int) -> Iterator
 
 def _print(rows: list[dict[str, Any]], caption: str) -> None:
     console = Console(highlight=False)
+    terminal_width = console.width if console.is_terminal else 160
     # a file or a pipe has no edge to wrap at; what a narrow terminal wraps stays whole
     console.width = max(console.width, 96) if console.is_terminal else 160
     yes, no = ("✓", "✗") if "utf" in console.encoding else ("yes", "NO")
@@ -156,6 +167,11 @@ def _print(rows: list[dict[str, Any]], caption: str) -> None:
             f"{kept['by_hand']:,} / {kept['by_autodiff']:,}",
         )
     console.print(table)
+    console.width = terminal_width
+    words = Table(box=None, show_header=False, pad_edge=False, style="dim")
+    for word, meaning in LEGEND.items():
+        words.add_row(word, meaning)
+    console.print("", words)
     for row in rows:
         for problem in row["problems"]:
             console.print(f"[red]{row['name']}[/]: {escape(problem)}", soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jaxcnn._whole import WHOLE
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
 
@@ -52,7 +53,7 @@ def explain(
         picture = figures.png(figures.explain(run.params, image, label, title=title))
         by_hand = figures.trace(run.params, image, label)
         by_autodiff = figures.trace(run.params, image, label, ops=jaxcnn.reference)
-    with out.open("xb") as file:
+    with WHOLE, out.open("xb") as file:
         file.write(picture)
     table = Table("gradient", "equation", "largest magnitude", "largest difference from autodiff's")
     for name, difference in figures.differences(by_hand, by_autodiff).items():

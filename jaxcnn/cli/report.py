@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from jaxcnn.cli._devices import devices
+from jaxcnn.cli._display import FittingProgress
 
 
 def report(
@@ -34,9 +35,9 @@ def report(
     if out is None:
         out = folders[0] / "report.html" if len(folders) == 1 else Path("report.html")
     report.refuse_others(out)
-    columns = (BarColumn(bar_width=20), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    stderr = Console(stderr=True)
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+    elapsed, what = TimeElapsedColumn(), TextColumn("{task.description}", markup=False)
+    columns = (BarColumn(bar_width=None), elapsed, what)
+    with FittingProgress(*columns, given_up=(elapsed, what), console=Console(stderr=True)) as progress:
         task = progress.add_task("reading", total=len(folders) + 1)
         page = report.page(folders, tell=lambda done, what: progress.update(task, completed=done, description=what))
     report.write(out, page)

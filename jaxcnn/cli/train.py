@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,12 +12,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jaxcnn._whole import WHOLE
 from jaxcnn.cli._examples import Examples, check_steps, examples_of
 from jaxcnn.cli._failure import Failure
-from jaxcnn.cli._folder import folder_of, locked, quiet_orbax, refuse_odd_name, warn_of_other_surroundings
+from jaxcnn.cli._folder import (
+    folder_of,
+    give_up,
+    locked,
+    quiet_orbax,
+    refuse_odd_name,
+    warn_of_other_surroundings,
+)
+from jaxcnn.cli._interrupt import interrupt
 from jaxcnn.cli._keeping import Keeping
 from jaxcnn.cli._place import Place, place_of
-from jaxcnn.cli._processes import Processes, stand_by
+from jaxcnn.cli._processes import Processes, part, stand_by
 from jaxcnn.cli._session import Session, run
 from jaxcnn.cli._settings import DEFAULTS, MAX_SEED, Settings, differences, parse_clip, settle
 
@@ -167,10 +178,12 @@ def train(
         from jaxcnn import tensorboard as event_files
 
         event_files.require()
-    if is_distributed:
-        stand_by()
-        others.join()
-    _train(settings, source, download, out, resume, keeping, devices)
+    with contextlib.ExitStack() as among:
+        if is_distributed:
+            stand_by()
+            others.join()
+            among.callback(part)
+        _train(settings, source, download, out, resume, keeping, devices)
 
 
 def _settings_of(folder: Path, config: dict[str, Any], asked: dict[str, Any]) -> Settings:
@@ -216,18 +229,23 @@ def _train(
     config = _config(settings, keeping, examples, place)
     console = Console(highlight=False, soft_wrap=True, quiet=not place.leads)
     session = Session(settings, examples, place, keeping, console)
-    folder = folder_of(settings, out, resume, place)
 
     def recorder_of(**before: Any) -> runs.Recorder:
         console.print(_headline(settings, examples, place))  # only now is it known to go on
         return runs.Recorder(folder, config, writes=place.leads, **before)
 
     try:
-        with locked(folder, place), quiet_orbax():
+        with contextlib.ExitStack() as held:
+            with WHOLE:
+                folder = folder_of(settings, out, resume, place)
+                held.enter_context(locked(folder, place))
+                if resume is None and place.leads:
+                    runs.write_config(folder, config)  # before all else: from here on --resume can go on
+                if place.leads:
+                    interrupt.last_words = partial(give_up, folder)
             if resume is not None:
                 warn_of_other_surroundings(folder, config, place)
-            elif place.leads:
-                runs.write_config(folder, config)  # before all else: from here on --resume can go on
+            held.enter_context(quiet_orbax())
             with Checkpoints(folder, keep=keeping.keep) as checkpoints:
                 recorder = run(session, recorder_of, checkpoints)
     except CheckpointError as error:

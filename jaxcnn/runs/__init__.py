@@ -11,10 +11,10 @@ config.json has `format` (1), `status` ("running", "finished", "interrupted" or 
 or null), `precision`, `validation` (images set aside), `early_stopping` (epochs, or null) and `stream` may be left out.
 
 A line of metrics.jsonl has `epoch`, `step`, `loss` and `accuracy` (means over the epoch's training batches, taken as
-the parameters moved), `images_per_second` (without compilation) and `seconds`; `validation_loss` and
-`validation_accuracy` where images were set aside. The last line of a finished run adds `test_loss` and `test_accuracy`,
-on the held-out part of the data set, and `test_epoch` where training stopped early: the epoch whose parameters were
-kept. That of an interrupted run has `"interrupted": true`.
+the parameters moved), `images_per_second` (per second of training alone, without compiling, validating and saving) and
+`seconds` (with all of that); `validation_loss` and `validation_accuracy` where images were set aside. The last line of
+a finished run adds `test_loss` and `test_accuracy`, on the held-out part of the data set, and `test_epoch` where
+training stopped early: the epoch whose parameters were kept. That of an interrupted run has `"interrupted": true`.
 
 Every file is written beside its place and then moved there, so that whoever reads it finds it whole.
 """
@@ -43,6 +43,7 @@ from jaxcnn.runs._network import unknown as unknown
 from jaxcnn.runs._record import Recorder as Recorder
 from jaxcnn.runs._record import claim as claim
 from jaxcnn.runs._record import claim_next as claim_next
+from jaxcnn.runs._record import kept as kept
 from jaxcnn.runs._record import refuse_taken as refuse_taken
 from jaxcnn.runs._record import surroundings as surroundings
 from jaxcnn.runs._run import Run as Run

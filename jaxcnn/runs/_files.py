@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxcnn
+from jaxcnn._whole import WHOLE
 from jaxcnn.runs._network import Params
 
 FORMAT = 1
@@ -57,13 +58,14 @@ def write_whole(path: Path, content: bytes) -> None:
         RunError: it cannot be written, as on a full disk.
     """
     beside = path.with_name(f".{path.name}.partial")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    with WHOLE:
+        try:
+            beside.write_bytes(content)
+            beside.replace(path)
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error.strerror}") from error
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def read_config(folder: Path) -> Config:

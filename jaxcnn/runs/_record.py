@@ -72,6 +72,12 @@ def claim_next(stem: str, root: Path = Path("runs")) -> Path:
     return folder
 
 
+def kept(folder: Path) -> str:
+    """The names of the files in a run's folder, for a person; "" where it has gone."""
+    names = (path.name for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else ()
+    return ", ".join(sorted(names))
+
+
 def surroundings(mesh: Mesh | None = None) -> Config:
     """The part of config.json that tells where a run was made: results agree to the bit only where all of it does.
 
@@ -95,7 +101,8 @@ def surroundings(mesh: Mesh | None = None) -> Config:
 class Recorder:
     """Keeps a run's folder up to date while `jaxcnn.train.fit` goes on.
 
-    `config` is the run's config.json, `metrics` the lines of its metrics.jsonl so far.
+    `config` is the run's config.json, `metrics` the lines of its metrics.jsonl so far, `images_per_second` how many
+    images the epoch has trained on so far, per second of its segments: compiling, validation and checkpoints aside.
     """
 
     def __init__(
@@ -120,9 +127,11 @@ class Recorder:
         self.folder = folder
         self.config = {"format": FORMAT, **config, "status": "running"}
         self.metrics = [*metrics]
+        self.images_per_second = 0.0
         self._writes = writes
         self._epoch_began = time.perf_counter() - seconds
         self._segments: list[tuple[int, float]] = []  # images and seconds of each in this epoch
+        self._has_compiled = True  # in the first segment of this epoch, whose time is not the training's
         self._step = step
         self._write_config()
 
@@ -139,9 +148,11 @@ class Recorder:
         images = (report.step - self._step) * self.config["batch_size"]
         self._segments.append((images, images / report.images_per_second))
         self._step = report.step
+        steady = self._segments[1:] if self._has_compiled and len(self._segments) > 1 else self._segments
+        self.images_per_second = sum(images for images, _ in steady) / sum(seconds for _, seconds in steady)
         if report.ends_epoch:
             self._write(report, validated or {})
-            self._epoch_began, self._segments = time.perf_counter(), []
+            self._epoch_began, self._segments, self._has_compiled = time.perf_counter(), [], False
 
     def stop_at(self, report: Report) -> None:
         """Write what there is in the midst of an epoch, marked as interrupted."""
@@ -170,13 +181,7 @@ class Recorder:
         self.config["status"] = status
         self._write_config()
 
-    def kept(self) -> str:
-        """The names of the files in the folder, for a person."""
-        return ", ".join(sorted(path.name for path in self.folder.iterdir())) if self.folder.is_dir() else ""
-
     def _write(self, report: Report, validated: Mapping[str, float]) -> None:
-        steady = self._segments[1:] if not self.metrics and len(self._segments) > 1 else self._segments
-        images, seconds = (sum(part) for part in zip(*steady, strict=True))
         self.metrics.append(
             {
                 "epoch": report.epoch,
@@ -184,7 +189,7 @@ class Recorder:
                 "loss": report.loss,
                 "accuracy": report.accuracy,
                 **{f"validation_{name}": value for name, value in validated.items()},
-                "images_per_second": images / seconds,
+                "images_per_second": self.images_per_second,
                 "seconds": self.seconds,
             }
         )
