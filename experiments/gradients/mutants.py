@@ -789,9 +789,9 @@ def nan_in(*where: Any) -> Callable[[jax.Array], jax.Array]:
 
 
 LONG_BIAS = Op(
-    "conv, a long bfloat16 sum",
-    lambda m, x, k, b: m.conv(x, k, b),
-    narrow(jnp.bfloat16, (16, 2**13, 1), (1, 1, 2), (2,)),
+    "dense, a long bfloat16 sum",
+    lambda m, x, k, b: m.dense(x, k, b),
+    narrow(jnp.bfloat16, (2**17, 1), (1, 2), (2,)),
     at_ties=True,
 )
 MANY_TIES = Op(
@@ -803,7 +803,7 @@ MANY_TIES = Op(
 SATURATED = Op(
     "softmax, saturated, bfloat16",
     lambda m, z: m.softmax(z),
-    lambda key, by=jax.random.normal: (jnp.array([[6.0, 0.0], [0.0, 7.0]], jnp.bfloat16),),
+    lambda key, by=jax.random.normal: (jnp.tile(jnp.array([8.0, 0.0], jnp.bfloat16), (16, 1)),),
     at_ties=True,
 )
 HUNDREDS = jnp.array([7, 299, 43])
