@@ -161,8 +161,8 @@ _conv_relu_max_pool.defvjp(_conv_relu_max_pool_fwd, _conv_relu_max_pool_bwd)
 
 def _pooled(form: Form, pool: Window, x: X, kernel: Kernel, bias: Bias) -> tuple[jax.Array, jax.Array]:
     """y and winner; `nobody` is the number of taps."""
-    z = _rule.correlate(form, x, kernel)
-    z = z + lax.expand_dims(bias.astype(z.dtype), range(z.ndim - 1))
+    z = _rule.correlate(replace(form, dtypes=form.dtypes.unrounded), x, kernel)
+    z = (z + lax.expand_dims(bias.astype(z.dtype), range(z.ndim - 1))).astype(form.dtypes.y)
     z = lax.optimization_barrier(z)  # or XLA:CPU may compute it again for every tap of the window that reads it
     greatest, winner = first_maximum(z, pool)
     winner = jnp.where(greatest > 0, winner, winner.dtype.type(pool.tap_count))

@@ -45,8 +45,8 @@ def reference(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) ->
     """The plain forward: one product in float32 or wider."""
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     wide = accumulator(x.dtype)
-    y = (x.astype(wide) @ kernel.astype(x.dtype).astype(wide)).astype(x.dtype)
-    return y if bias is None else _add_bias.reference(y, jnp.asarray(bias))
+    y = x.astype(wide) @ kernel.astype(x.dtype).astype(wide)
+    return (y if bias is None else _add_bias.reference(y, jnp.asarray(bias))).astype(x.dtype)
 
 
 def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax.Array:
@@ -80,7 +80,9 @@ def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax
     if kernel.ndim != 2 or kernel.shape[0] != x.shape[-1]:
         refuse("dense", f"kernel must be (F, C) with F = {x.shape[-1]} for x {x.shape}, got shape {kernel.shape}")
     dtypes = Dtypes.of("dense", x, kernel, None)
-    return _add_bias.add_bias("dense", product(dtypes, *varying_alike(x, kernel)), bias)
+    if bias is None:
+        return product(dtypes, *varying_alike(x, kernel))
+    return _add_bias.add_bias("dense", product(dtypes.unrounded, *varying_alike(x, kernel)), bias, dtypes.y)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("dtypes",))
@@ -96,6 +98,8 @@ def _product_fwd(dtypes: Dtypes, x: Rows, kernel: Matrix) -> tuple[jax.Array, Sa
 
 def _product_bwd(dtypes: Dtypes, saved: Saved, dy: Products) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
+    dtypes = dtypes.rounded
+    dy = dy.astype(dtypes.y)  # exactly: what it is the gradient of was rounded to that
     return input_gradient(dtypes, kernel, dy), kernel_gradient(dtypes, x, dy)  # [V 26], [V 21]
 
 

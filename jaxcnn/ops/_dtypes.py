@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -43,11 +43,22 @@ class Dtypes:
     x: np.dtype
     kernel: np.dtype
     y: np.dtype
+    dy: np.dtype | None = None  # where y goes on in its sum's dtype, to be rounded with a bias: what its gradient is in
 
     @classmethod
     def of(cls, op: str, x: jax.Array, kernel: jax.Array, preferred_element_type: DTypeLike | None) -> Dtypes:
         """The dtypes of y = x k, y as preferred or as x, or a `ValueError` naming `op`."""
         return cls(x.dtype, kernel.dtype, preferred(op, preferred_element_type, x.dtype))
+
+    @property
+    def unrounded(self) -> Dtypes:
+        """The same with y in the dtype of its sums: what is then added to it is rounded with it, once."""
+        return replace(self, y=self.of_sums, dy=self.y)
+
+    @property
+    def rounded(self) -> Dtypes:
+        """Those of the gradients' maps, which take dy in the dtype that y was rounded to."""
+        return self if self.dy is None else replace(self, y=self.dy, dy=None)
 
     @property
     def of_gradients(self) -> np.dtype:

@@ -34,6 +34,7 @@ Sources     [R] 1.2-1.4 and 1.7, [V] 2.1 and 3.4.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -87,8 +88,9 @@ def reference(
         dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
         feature_group_count=int(groups),
         precision=precision,
-    ).astype(preferred_element_type or x.dtype)
-    return y if bias is None else _add_bias.reference(y, jnp.asarray(bias))
+    )
+    y = y if bias is None else _add_bias.reference(y, jnp.asarray(bias))
+    return y.astype(preferred_element_type or x.dtype)
 
 
 def conv(
@@ -164,7 +166,10 @@ def conv(
         x = _extended(x, form.window, padding_mode)
         form = form_of(x.shape, padding=0)
     form = _choose.asked_for("conv", form, algorithm)
-    return _add_bias.add_bias("conv", correlate(form, *varying_alike(x, kernel)), bias)
+    if bias is None:
+        return correlate(form, *varying_alike(x, kernel))
+    unrounded = replace(form, dtypes=dtypes.unrounded)
+    return _add_bias.add_bias("conv", correlate(unrounded, *varying_alike(x, kernel)), bias, dtypes.y)
 
 
 def _extended(x: jax.Array, window: Window, mode: str) -> jax.Array:
@@ -221,6 +226,8 @@ def _correlate_fwd(form: Form, x: X, kernel: Kernel) -> tuple[jax.Array, Saved]:
 
 def _correlate_bwd(form: Form, saved: Saved, dy: Y) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
+    form = replace(form, dtypes=form.dtypes.rounded)
+    dy = dy.astype(form.dtypes.y)  # exactly: what it is the gradient of was rounded to that
     dx, dk = _input_gradient(form, kernel, dy), _kernel_gradient(form, x, dy)  # [R 6; V 38], [R 5; V 37]
     return laid_out_as(dx, jax.typeof(x)), laid_out_as(dk, jax.typeof(kernel))
 
