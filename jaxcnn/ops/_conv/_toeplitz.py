@@ -33,7 +33,7 @@ from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._unfold import fold_window, unfold_window
 from jaxcnn.ops._window import Window
 
-GREATEST_MATRIX = 2**24  # elements, of one u: 64 MiB in float32
+GREATEST_MATRIX = 2**22  # elements, of one u: 16 MiB in float32
 SPREADS = {"correlate": (0,), "input_gradient": (1,)}  # per map, the arguments of which what is not finite spreads
 
 
