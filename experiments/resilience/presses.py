@@ -10,6 +10,7 @@ must end with the bits of one that was left alone.
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import random
@@ -119,11 +120,12 @@ class Life:
 def presses(
     lives: Annotated[int, typer.Option(help="How many, over all phases in turn.")] = 210,
     seed: Annotated[int, typer.Option(help="What the moments are drawn from.")] = 0,
+    add: Annotated[bool, typer.Option("--add", help="To the results of other seeds that there are.")] = False,
     minutes: Annotated[float, typer.Option(help="Begin no life after so long.")] = 600.0,
 ) -> None:
     """Press, look and resume, and write results/presses.json."""
     draw = random.Random(seed)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = json.loads(RESULT.read_text())["lives"] if add else []
     until = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as at, Progress() as progress:
         folder = Path(at)
@@ -136,7 +138,7 @@ def presses(
             is_resumed = number // len(PHASES) % RESUMED_EACH == 0
             while not (row := _one(phase, folder, draw, lengths, expected if is_resumed else None)):
                 continue  # it had ended before it was pressed
-            rows.append(row)
+            rows.append({"seed": seed, **row})
             report.write(RESULT, seed, {"lives": rows})
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 from experiments.report import insert, table
 
 HERE = Path(__file__).parent
+MADE_BY = "jax {jax}, {device}; seed {seed}; commit {commit}, {date}."
 
 
 def report() -> None:
-    """Both tables."""
-    soak, overhead = (json.loads((HERE / "results" / f"{name}.json").read_text()) for name in ("soak", "overhead"))
+    """All three tables."""
+    soak, overhead, presses = (
+        json.loads((HERE / "results" / f"{name}.json").read_text()) for name in ("soak", "overhead", "presses")
+    )
     rows = [(name, str(value)) for name, value in soak.items() if name not in ("made_by", "lives")]
-    made_by = "jax {jax}, {device}; seed {seed}; commit {commit}, {date}."
-    insert(HERE / "README.md", "soak", f"{table(('what', 'figure'), rows)}\n\n{made_by.format(**soak['made_by'])}")
+    insert(HERE / "README.md", "soak", f"{table(('what', 'figure'), rows)}\n\n{MADE_BY.format(**soak['made_by'])}")
     ways = [
         (
             way,
@@ -27,7 +31,48 @@ def report() -> None:
         for way, figures in overhead["ways"].items()
     ]
     head = ("way", "ms a step, minimum", "median", "overhead, median of the rounds", "its 95 % interval")
-    insert(HERE / "README.md", "overhead", f"{table(head, ways)}\n\n{made_by.format(**overhead['made_by'])}")
+    insert(HERE / "README.md", "overhead", f"{table(head, ways)}\n\n{MADE_BY.format(**overhead['made_by'])}")
+    insert(HERE / "README.md", "presses", f"{_pressed(presses['lives'])}\n\n{MADE_BY.format(**presses['made_by'])}")
+
+
+def _pressed(lives: list[dict[str, Any]]) -> str:
+    """A row a phase, and one of all."""
+    head = (
+        "where",
+        "lives",
+        "once, twice, ten times",
+        "Ctrl-C, SIGTERM",
+        "faults",
+        "ended by itself",
+        "seconds to the answer: median",
+        "longest",
+        "over 1 s",
+        "resumed, to the same bits",
+    )
+    phases = dict.fromkeys(life["phase"] for life in lives if life["command"] == "train")
+    groups = [(phase, [life for life in lives if life["phase"] == phase]) for phase in sorted(phases, key=_order)]
+    groups += [("the other commands", [life for life in lives if life["command"] != "train"]), ("all", lives)]
+    return table(head, [(name, *_figures(group)) for name, group in groups])
+
+
+def _order(phase: str) -> int:
+    return ("imports", "before the header", "compiling", "training", "checkpoint", "ending").index(phase)
+
+
+def _figures(lives: list[dict[str, Any]]) -> tuple[str, ...]:
+    answers = [life["seconds to the answer"] for life in lives if life["seconds to the answer"] is not None]
+    resumed = [life["resumed"] for life in lives if "resumed" in life]
+    return (
+        str(len(lives)),
+        ", ".join(str(sum(life["presses"] == times for life in lives)) for times in (1, 2, 10)),
+        ", ".join(str(sum(life["signal"] == name for life in lives)) for name in ("SIGINT", "SIGTERM")),
+        str(sum("wrong" in life for life in lives)),
+        str(sum(life["exit code"] == 0 for life in lives)),
+        f"{median(answers):.3f}",
+        f"{max(answers):.2f}",
+        str(sum(answer > 1 for answer in answers)),
+        f"{sum(resumed)} of {len(resumed)}" if resumed else "",
+    )
 
 
 if __name__ == "__main__":

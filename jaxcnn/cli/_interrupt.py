@@ -48,7 +48,7 @@ class Interrupt:
         self.last_words: Callable[[], str] = lambda: "interrupted"  # what there is to see to, and what to say then
         self._can_save = self._is_watching = self._is_ending = self._is_over = False
         self._asked_at = 0.0
-        self._deciding = threading.Lock()
+        self._deciding = threading.RLock()
 
     def watch(self) -> None:
         """Answer presses from here on; to be called once a process, and again in a forked one."""
@@ -139,7 +139,7 @@ interrupt = Interrupt()  # of this process, as its signals are
 def _say(message: str, *, is_last: bool = False) -> None:
     """One line to standard error, past what the main thread may be in the midst of printing."""
     line = f"jaxcnn: {' '.join(message.split())}\n".encode(errors="backslashreplace")
-    if "rich" in sys.modules and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown"):  # a bar may be there
+    if "rich" in sys.modules and os.environ.get("TERM") not in ("dumb", "unknown"):  # a bar may be there
         if is_last and os.isatty(1):
             _write(1, _SHOWS_CURSOR)
         if os.isatty(2):
