@@ -12,11 +12,12 @@ Backward    linear, so dx is the adjoint applied to dy: a pixel collects the sha
 
             and the adjoint's own gradient is the forward again. A window's sum is a sum of sums, one axis after
             another: k_1 + k_2 terms instead of k_1 k_2. Its adjoint is summed in blocks of a stride (`_blocks`),
-            ceil(k / s) terms an axis.
+            ceil(k / s) terms per axis. Sums of more than `UNROLLED` terms are sums of sums of 1, 2, 4, .. of them, each
+            twice the one before, shifted: two additions per power of two, and no term from beyond the window.
 
 Residuals   none
-Conventions padding counts as zeros (`count_include_pad=True`, the k of [R 1.5]) or not at all; sums are kept in float32
-            or wider.
+Conventions padding counts as zeros (`count_include_pad=True`, the k of [R 1.5]) or not at all; what `ceil` lets hang
+            over the padding never counts; sums are kept in float32 or wider.
 Sources     [R] 1.5.
 """
 
@@ -33,41 +34,50 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops import _blocks, _plain
 from jaxcnn.ops._arguments import image_array
+from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._meshes import dividing, over_places
 from jaxcnn.ops._types import Image, Pooled
-from jaxcnn.ops._window import Padding, PerAxis, Window
+from jaxcnn.ops._window import Padding, PerAxis, Size, Window, constant, is_symbolic
+
+Counted = tuple[tuple[Size, Size], ...]  # so many places of padding before and after x count, per axis
 
 
 def reference(
     x: jax.Array,
     window: PerAxis,
-    *,
     stride: PerAxis | None = None,
+    *,
     padding: Padding = 0,
     count_include_pad: bool = True,
+    ceil: bool = False,
 ) -> jax.Array:
     """The plain forward: lax's windowed sum, of x and, for the count, of ones."""
     x = jnp.asarray(x)
     axes, wide = x.ndim - 2, accumulator(x.dtype)
     size = _plain.per_axis(window, axes)
     stride = size if stride is None else _plain.per_axis(stride, axes)
-    edges = ((0, 0), *_plain.pairs(padding, x.shape[1:-1], size, stride), (0, 0))
+    edges = _plain.pairs(padding, x.shape[1:-1], size, stride)
+    over = _plain.pairs(padding, x.shape[1:-1], size, stride, ceil)
+    hangs = [(0, more - hi) for (_, hi), (_, more) in zip(edges, over, strict=True)]
 
     def window_sum(array: jax.Array) -> jax.Array:
-        zero = np.zeros((), wide)
-        return lax.reduce_window(array.astype(wide), zero, lax.add, (1, *size, 1), (1, *stride, 1), edges)
+        array, zero = _plain.pad(array.astype(wide), hangs), np.zeros((), wide)
+        return lax.reduce_window(array, zero, lax.add, (1, *size, 1), (1, *stride, 1), "VALID")
 
-    count = np.prod(size) if count_include_pad else window_sum(jnp.ones(x.shape))
-    return (window_sum(x) / count).astype(x.dtype)
+    counted = jnp.ones(x.shape, wide)
+    counted = _plain.pad(counted, edges, float(count_include_pad))
+    return (window_sum(_plain.pad(x, edges)) / window_sum(counted)).astype(x.dtype)
 
 
 def avg_pool(
     x: ArrayLike,
     window: PerAxis,
-    *,
     stride: PerAxis | None = None,
+    *,
     padding: Padding = 0,
     count_include_pad: bool = True,
+    ceil: bool = False,
 ) -> jax.Array:
     """The mean of every window of every channel.
 
@@ -75,15 +85,17 @@ def avg_pool(
         x: (N, *spatial, C), floating.
         window: its size, an int or one per spatial axis.
         stride: step of the window, an int or one per spatial axis; the window's size where None.
-        padding: an int, one per spatial axis, nested (lo, hi) pairs, "SAME" or "VALID".
+        padding: an int, one per spatial axis, nested (lo, hi) pairs, "SAME", "SAME_LOWER" or "VALID"; below 0 it crops.
         count_include_pad: whether padding counts, as zeros, in the mean.
+        ceil: whether a last window that hangs over the end counts, if it begins in x or the padding before it; what
+            hangs over the padding never counts in the mean. As under PyTorch's ceil_mode.
 
     Returns:
         y (N, *out, C), out = floor((H + lo + hi - k) / s) + 1 per axis, in the dtype of x.
 
     Raises:
-        ValueError: wrong rank or dtype, a window larger than the padded input or wholly in padding, an option that is
-            not as above.
+        ValueError: wrong rank or dtype, a window larger than the padded input, or wholly in padding that does not
+            count, an option that is not as above.
 
     Source:
         [R] 1.5.
@@ -99,76 +111,132 @@ def avg_pool(
         [0.5, 0.5, 0.5, 0.5, 0.0]
     """
     x = image_array("avg_pool", "x", x)
-    geometry = Window.of("avg_pool", x.shape, window, stride, padding)
-    return _avg_pool(x, geometry, bool(count_include_pad))
+    plain = Window.of("avg_pool", x.shape, window, stride, padding, may_see_nothing=True)
+    geometry = Window.of("avg_pool", x.shape, window, stride, padding, ceil=ceil, may_see_nothing=count_include_pad)
+    counted = plain.padding if count_include_pad else ((0, 0),) * len(plain.shape)
+    return _avg_pool(dividing(x, (x.shape[0], *geometry.out, x.shape[-1])), geometry, _positive(counted))
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("window", "count_include_pad"))
-def _avg_pool(x: Image, window: Window, count_include_pad: bool) -> Pooled:
-    return (_window_sum(x, window) / _count(window, count_include_pad)).astype(x.dtype)
+@partial(jax.custom_vjp, nondiff_argnames=("window", "counted"))
+def _avg_pool(x: Image, window: Window, counted: Counted) -> Pooled:
+    def averaged(x: jax.Array) -> jax.Array:
+        return (_window_sum(x, window) / _count(window, counted, accumulator(x.dtype))).astype(x.dtype)
+
+    return over_places(averaged, x, shape=(x.shape[0], *window.out, x.shape[-1]))
 
 
-def _avg_pool_fwd(x: Image, window: Window, count_include_pad: bool) -> tuple[jax.Array, None]:
-    return _avg_pool(x, window, count_include_pad), None
+def _avg_pool_fwd(x: Image, window: Window, counted: Counted) -> tuple[jax.Array, None]:
+    return _avg_pool(x, window, counted), None
 
 
-def _avg_pool_bwd(window: Window, count_include_pad: bool, _: None, dy: Pooled) -> tuple[jax.Array]:
-    return (_spread(dy, window, count_include_pad),)  # [R 1.5]
+def _avg_pool_bwd(window: Window, counted: Counted, _: None, dy: Pooled) -> tuple[jax.Array]:
+    return (_spread(dy, window, counted),)  # [R 1.5]
 
 
 _avg_pool.defvjp(_avg_pool_fwd, _avg_pool_bwd)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("window", "count_include_pad"))
-def _spread(dy: Pooled, window: Window, count_include_pad: bool) -> Image:
+@partial(jax.custom_vjp, nondiff_argnames=("window", "counted"))
+def _spread(dy: Pooled, window: Window, counted: Counted) -> Image:
     """dx: the adjoint of `_avg_pool`."""
-    shares = dy.astype(accumulator(dy.dtype)) / _count(window, count_include_pad)
-    return _window_sum_adjoint(shares, window).astype(dy.dtype)
+
+    def spread(dy: jax.Array) -> jax.Array:
+        shares = dy.astype(accumulator(dy.dtype)) / _count(window, counted, accumulator(dy.dtype))
+        return _window_sum_adjoint(shares, window).astype(dy.dtype)
+
+    return over_places(spread, dy, shape=(dy.shape[0], *window.shape, dy.shape[-1]))
 
 
-def _spread_fwd(dy: Pooled, window: Window, count_include_pad: bool) -> tuple[jax.Array, None]:
-    return _spread(dy, window, count_include_pad), None
+def _spread_fwd(dy: Pooled, window: Window, counted: Counted) -> tuple[jax.Array, None]:
+    return _spread(dy, window, counted), None
 
 
-def _spread_bwd(window: Window, count_include_pad: bool, _: None, x: Image) -> tuple[jax.Array]:
-    return (_avg_pool(x, window, count_include_pad),)
+def _spread_bwd(window: Window, counted: Counted, _: None, x: Image) -> tuple[jax.Array]:
+    return (_avg_pool(x, window, counted),)
 
 
 _spread.defvjp(_spread_fwd, _spread_bwd)
 
 
-def _count(window: Window, count_include_pad: bool) -> jax.Array | int:
-    """m: what each window divides by, (1, *out, 1) or one number."""
-    if count_include_pad or not window.is_padded:
-        return window.tap_count
-    return reduce(jnp.add, [window.in_input(tap).astype(jnp.int32) for tap in window.taps])
+def _count(window: Window, counted: Counted, dtype: np.dtype) -> jax.Array:
+    """m: what each window divides by, (1, *out, 1), or one number for all.
+
+    Along each axis the places from the window's first to its last, of x and of the padding that counts.
+    """
+    if counted == _positive(window.padding):
+        return jnp.asarray(float(window.tap_count), dtype)
+    count = jnp.ones((1, *window.out, 1), dtype)
+    axes = zip(window.shape, window.out, window.size, window.stride, window.padding, counted, strict=True)
+    for axis, (h, out, k, s, (lo, _), (before, after)) in enumerate(axes):
+        integer = jnp.int32 if is_symbolic(out) or (out - 1) * s + k < 2**31 else jnp.uint32
+        first = lax.broadcasted_iota(integer, count.shape, axis + 1) * constant(s, integer)  # lo places before x's
+        end = jnp.minimum(first + constant(k, integer), constant(h + lo + after, integer))
+        count = count * (end - jnp.maximum(first, constant(max(0, lo - before), integer))).astype(dtype)
+    return count
+
+
+def _positive(padding: Counted) -> Counted:
+    return tuple((lo, hi) if is_symbolic(lo) else (max(0, lo), max(0, hi)) for lo, hi in padding)
 
 
 def _window_sum(x: Image, window: Window) -> Pooled:
     """(N, *spatial, C) -> (N, *out, C), in the accumulator's dtype."""
     wide = x.astype(accumulator(x.dtype))
-    return lax.platform_dependent(wide, tpu=partial(_sum_by_lax, window), default=partial(_sum_by_axis, window))
+    by_axis = partial(_sum_by_axis, window)
+    on_tpu = partial(_sum_by_lax, window) if window.padding == _positive(window.padding) else by_axis
+    return lax.platform_dependent(wide, tpu=on_tpu, default=by_axis)
 
 
 def _window_sum_adjoint(dy: Pooled, window: Window) -> Image:
     """(N, *out, C) -> (N, *spatial, C)."""
-    by_slices = _spread_in_blocks if _blocks.supports(window) else _spread_by_axis
-    return lax.platform_dependent(dy, tpu=partial(_spread_by_lax, window), default=partial(by_slices, window))
+    by_slices = partial(_spread_in_blocks if _blocks.supports(window) else _spread_by_axis, window)
+    on_tpu = by_slices if _hides_windows(window) else partial(_spread_by_lax, window)
+    return lax.platform_dependent(dy, tpu=on_tpu, default=by_slices)
+
+
+def _hides_windows(window: Window) -> bool:
+    """Whether windows may see padding alone, or padding crops x: then lax would have to crop."""
+    wide = zip(window.padding, window.size, strict=True)
+    return window.is_symbolic or any(lo < 0 or hi < 0 or lo >= k or hi >= k for (lo, hi), k in wide)
 
 
 def _sum_by_axis(window: Window, y: jax.Array) -> jax.Array:
     for axis in range(len(window.shape)):
         line = _along(axis, window)
         padded = line.pad(y)
-        y = reduce(jnp.add, [line.take(padded, tap) for tap in line.taps])
+        if line.tap_count > UNROLLED:
+            y = _doubled(padded, axis + 1, line.tap_count, (line.out[axis] - 1) * line.stride[axis] + 1)
+            y = lax.slice_in_dim(y, 0, None, line.stride[axis], axis + 1)
+        else:
+            y = reduce(jnp.add, [line.take(padded, tap) for tap in line.taps])
     return y
 
 
 def _spread_by_axis(window: Window, dy: jax.Array) -> jax.Array:
     for axis in reversed(range(len(window.shape))):
         line = _along(axis, window)
-        dy = reduce(jnp.add, [line.put(dy, tap) for tap in line.taps])
+        if line.tap_count > UNROLLED:
+            (h, out, s), (lo, _) = (line.shape[axis], line.out[axis], line.stride[axis]), line.padding[axis]
+            around = [(0, 0, 0)] * dy.ndim
+            around[axis + 1] = (line.tap_count - 1 - lo, h - ((out - 1) * s + 1) + lo, s - 1)
+            dy = _doubled(lax.pad(dy, jnp.zeros((), dy.dtype), around), axis + 1, line.tap_count, h)
+        else:
+            dy = reduce(jnp.add, [line.put(dy, tap) for tap in line.taps])
     return dy
+
+
+def _doubled(x: jax.Array, axis: int, terms: int, length: int) -> jax.Array:
+    """Sums of so many neighbours along an axis, `length` of them, of sums of 1, 2, 4, .. that each begin later."""
+    parts, start, power = [], 0, 1
+    while power <= terms:
+        if terms & power:
+            parts.append(lax.slice_in_dim(x, start, start + length, axis=axis))
+            start += power
+        if 2 * power <= terms:
+            size = x.shape[axis]
+            x = lax.slice_in_dim(x, 0, size - power, axis=axis) + lax.slice_in_dim(x, power, size, axis=axis)
+        power *= 2
+    return reduce(jnp.add, parts)
 
 
 def _spread_in_blocks(window: Window, dy: jax.Array) -> jax.Array:

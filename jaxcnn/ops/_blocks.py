@@ -16,12 +16,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from functools import reduce
+from math import prod
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._window import Window
 
 # share(number, is_tap, *arrays): of tap `number` where it is one; all broadcast to (N, blocks, phases, .., C)
@@ -29,8 +31,11 @@ Share = Callable[..., jax.Array]
 
 
 def supports(window: Window) -> bool:
-    """Whether it can: two axes make six with their phases, and XLA:CPU crashes at more in some versions."""
-    return len(window.shape) <= 2 and set(window.dilation) == {1}
+    """Whether it can, within the bounds: two axes make six with their phases, and XLA:CPU crashes at more sometimes."""
+    if len(window.shape) > 2 or set(window.dilation) != {1} or window.is_symbolic:
+        return False
+    terms = prod(-(-k // s) for k, s in zip(window.size, window.stride, strict=True))
+    return terms <= UNROLLED and all(lo >= 0 for lo, _ in window.padding)
 
 
 def collect(window: Window, share: Share, *arrays: jax.Array) -> jax.Array:

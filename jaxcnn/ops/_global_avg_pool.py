@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from jax.typing import ArrayLike
 from jaxcnn.ops._arguments import image_array, refuse
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._types import Image, Means
+from jaxcnn.ops._window import Size, is_symbolic
 
 
 def reference(x: jax.Array) -> jax.Array:
@@ -59,16 +61,16 @@ def global_avg_pool(x: ArrayLike) -> jax.Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("spatial",))
-def _global_avg_pool(x: Image, spatial: tuple[int, ...]) -> Means:
+def _global_avg_pool(x: Image, spatial: tuple[Size, ...]) -> Means:
     places = tuple(range(1, x.ndim - 1))
-    return (jnp.sum(x.astype(accumulator(x.dtype)), axis=places) / prod(spatial)).astype(x.dtype)  # [R 1.6]
+    return (jnp.sum(x.astype(accumulator(x.dtype)), axis=places) / _places(spatial)).astype(x.dtype)  # [R 1.6]
 
 
-def _global_avg_pool_fwd(x: Image, spatial: tuple[int, ...]) -> tuple[jax.Array, None]:
+def _global_avg_pool_fwd(x: Image, spatial: tuple[Size, ...]) -> tuple[jax.Array, None]:
     return _global_avg_pool(x, spatial), None
 
 
-def _global_avg_pool_bwd(spatial: tuple[int, ...], _: None, dy: Means) -> tuple[jax.Array]:
+def _global_avg_pool_bwd(spatial: tuple[Size, ...], _: None, dy: Means) -> tuple[jax.Array]:
     return (_spread(dy, spatial),)  # [R 1.6]
 
 
@@ -76,18 +78,24 @@ _global_avg_pool.defvjp(_global_avg_pool_fwd, _global_avg_pool_bwd)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("spatial",))
-def _spread(dy: Means, spatial: tuple[int, ...]) -> Image:
+def _spread(dy: Means, spatial: tuple[Size, ...]) -> Image:
     """dx: the adjoint of `_global_avg_pool`."""
-    share = (dy.astype(accumulator(dy.dtype)) / prod(spatial)).astype(dy.dtype)
+    share = (dy.astype(accumulator(dy.dtype)) / _places(spatial)).astype(dy.dtype)
     return jnp.broadcast_to(jnp.expand_dims(share, range(1, len(spatial) + 1)), (dy.shape[0], *spatial, dy.shape[1]))
 
 
-def _spread_fwd(dy: Means, spatial: tuple[int, ...]) -> tuple[jax.Array, None]:
+def _spread_fwd(dy: Means, spatial: tuple[Size, ...]) -> tuple[jax.Array, None]:
     return _spread(dy, spatial), None
 
 
-def _spread_bwd(spatial: tuple[int, ...], _: None, x: Image) -> tuple[jax.Array]:
+def _spread_bwd(spatial: tuple[Size, ...], _: None, x: Image) -> tuple[jax.Array]:
     return (_global_avg_pool(x, spatial),)
 
 
 _spread.defvjp(_spread_fwd, _spread_bwd)
+
+
+def _places(spatial: tuple[Size, ...]) -> Any:
+    """Their number, as a float: it may be more than an int32 holds."""
+    places = prod(spatial)
+    return places if is_symbolic(places) else float(places)

@@ -21,10 +21,11 @@ Backward    y depends on x through the selected tap alone, so its dy goes there,
             adjoint: for "first" `route` (a scatter by winner) and `gather` are each other's rule; for the others a
             sum over masked taps.
 
-Residuals   "first": winner, one byte an output up to 255 taps (two up to 65,535); x is not kept
-            "all", "split": one boolean a tap an output
+Residuals   "first": winner, one byte per output up to 255 taps (two up to 65,535); x is not kept
+            "all", "split": one boolean per tap and output, to `UNROLLED` taps; beyond, x and y
 Conventions NaN propagates forward, and counts as the maximum: the gradient goes to the window's first NaN, or is shared
-            by its NaNs. Padding never wins, not even over -inf. The same on every platform.
+            by its NaNs. Padding never wins, not even over -inf. The same on every platform. Gradients of windows that
+            overlap, and tied taps, are summed in float32 or wider. Windows of many taps: `_max_pool_wide`.
             "all" is no function's derivative where maxima tie: there it sums to more than one.
 Sources     [V] 2.2 and 3.3, [R] 1.5.
 """
@@ -32,6 +33,7 @@ Sources     [V] 2.2 and 3.3, [R] 1.5.
 from __future__ import annotations
 
 from functools import partial, reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,8 +41,11 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops import _blocks, _max_pool_on_tpu, _plain
+from jaxcnn.ops import _blocks, _max_pool_on_tpu, _max_pool_wide, _plain
 from jaxcnn.ops._arguments import image_array, refuse
+from jaxcnn.ops._bounds import UNROLLED
+from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._meshes import dividing, over_places
 from jaxcnn.ops._types import Image, Pooled, Winner
 from jaxcnn.ops._window import Padding, PerAxis, Window
 
@@ -50,11 +55,12 @@ TIES = ("first", "all", "split")
 def reference(
     x: jax.Array,
     window: PerAxis,
-    *,
     stride: PerAxis | None = None,
+    *,
     padding: Padding = 0,
     dilation: PerAxis = 1,
     ties: str = "first",
+    ceil: bool = False,
 ) -> jax.Array:
     """The plain forward: every window's taps stacked on a last axis, then a selection that autodiff differentiates.
 
@@ -65,8 +71,8 @@ def reference(
     size, dilation = _plain.per_axis(window, axes), _plain.per_axis(dilation, axes)
     stride = size if stride is None else _plain.per_axis(stride, axes)
     span = tuple(d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True))
-    edges = ((0, 0), *_plain.pairs(padding, x.shape[1:-1], span, stride), (0, 0))
-    padded, real = jnp.pad(x, edges), jnp.pad(jnp.ones(x.shape, bool), edges)
+    edges = _plain.pairs(padding, x.shape[1:-1], span, stride, ceil)
+    padded, real = _plain.pad(x, edges), _plain.pad(jnp.ones(x.shape, bool), edges)
 
     def stack(array: jax.Array) -> jax.Array:
         ends = [h - r + 1 for h, r in zip(array.shape[1:-1], span, strict=True)]
@@ -87,17 +93,20 @@ def reference(
     if ties == "all":
         y = lax.stop_gradient(y)
         return y + jnp.sum(jnp.where(is_max, taps - lax.stop_gradient(taps), 0), axis=-1)
-    return jnp.sum(jnp.where(is_max, taps, 0), axis=-1) / jnp.sum(is_max, axis=-1, dtype=x.dtype)
+    wide = accumulator(x.dtype)
+    shared = jnp.sum(jnp.where(is_max, taps.astype(wide), 0), axis=-1) / jnp.sum(is_max, axis=-1, dtype=wide)
+    return shared.astype(x.dtype)
 
 
 def max_pool(
     x: ArrayLike,
     window: PerAxis,
-    *,
     stride: PerAxis | None = None,
+    *,
     padding: Padding = 0,
     dilation: PerAxis = 1,
     ties: str = "first",
+    ceil: bool = False,
 ) -> jax.Array:
     """The maximum of every window of every channel.
 
@@ -105,10 +114,13 @@ def max_pool(
         x: (N, *spatial, C), floating.
         window: its size, an int or one per spatial axis.
         stride: step of the window, an int or one per spatial axis; the window's size where None.
-        padding: places around x that never win: an int, one per spatial axis, nested (lo, hi) pairs, "SAME" or "VALID".
+        padding: places around x that never win: an int, one per spatial axis, nested (lo, hi) pairs, "SAME",
+            "SAME_LOWER" or "VALID"; below 0 it crops.
         dilation: distance between the window's taps, an int or one per spatial axis.
         ties: who gets the gradient where maxima tie: the "first" in row-major order, "all" of them in full, or all an
             equal share ("split").
+        ceil: whether a last window that hangs over x's end counts, if it begins in x or the padding before it, as under
+            PyTorch's ceil_mode.
 
     Returns:
         y (N, *out, C), out = floor((H + lo + hi - d (k - 1) - 1) / s) + 1 per axis, in the dtype of x.
@@ -128,16 +140,22 @@ def max_pool(
         ([5.0], [[0.0, 8.0], [0.0, 0.0]])
     """
     x = image_array("max_pool", "x", x)
-    geometry = Window.of("max_pool", x.shape, window, stride, padding, dilation)
+    geometry = Window.of("max_pool", x.shape, window, stride, padding, dilation, ceil=ceil)
     if ties not in TIES:
         refuse("max_pool", f"ties must be one of {', '.join(map(repr, TIES))}, got {ties!r}")
+    x = dividing(x, (x.shape[0], *geometry.out, x.shape[-1]))
     return select(x, geometry)[0] if ties == "first" else _max_pool_of_ties(x, geometry, ties)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
 def select(x: Image, window: Window) -> tuple[Pooled, Winner]:
     """y and winner: the first maximum of each window and the number of its tap."""
-    on_tpu, elsewhere = partial(_max_pool_on_tpu.first_maximum, window=window), partial(first_maximum, window=window)
+    return over_places(partial(_select, window=window), x, shape=(x.shape[0], *window.out, x.shape[-1]))
+
+
+def _select(x: Image, window: Window) -> tuple[Pooled, Winner]:
+    elsewhere = partial(first_maximum, window=window)
+    on_tpu = partial(_max_pool_on_tpu.first_maximum, window=window) if _max_pool_on_tpu.counts(window) else elsewhere
     y, winner = lax.platform_dependent(x, tpu=on_tpu, default=elsewhere)
     return y, computed_once(winner, greatest=window.tap_count)
 
@@ -159,14 +177,21 @@ def route(dy: Pooled, winner: Winner, window: Window) -> Image:
     """dx: each dy at the place of its winner, nowhere where `winner` is no tap's number; the adjoint of `gather`."""
     elsewhere = partial(_route, window=window)
     on_tpu = partial(_max_pool_on_tpu.route, window=window) if _max_pool_on_tpu.routes_less(window) else elsewhere
-    return lax.platform_dependent(dy, winner, tpu=on_tpu, default=elsewhere)
+
+    def routed(dy: jax.Array, winner: jax.Array) -> jax.Array:
+        return lax.platform_dependent(dy, winner, tpu=on_tpu, default=elsewhere)
+
+    return over_places(routed, dy, winner, shape=(dy.shape[0], *window.shape, dy.shape[-1]))
 
 
 def _route(dy: Pooled, winner: Winner, window: Window) -> Image:
+    if window.tap_count > UNROLLED:
+        return _max_pool_wide.route(dy, winner, window)
+    wide = dy.astype(accumulator(dy.dtype))
     if max(window.stride) > 1 and _blocks.supports(window):
-        return _blocks.collect(window, _share_of_winner, winner, dy)
-    shares = [jnp.where(winner == number, dy, 0) for number in range(window.tap_count)]
-    return _put_all(shares, window)
+        return _blocks.collect(window, _share_of_winner, winner, wide).astype(dy.dtype)
+    shares = [jnp.where(winner == number, wide, 0) for number in range(window.tap_count)]
+    return _put_all(shares, window).astype(dy.dtype)
 
 
 def _route_fwd(dy: Pooled, winner: Winner, window: Window) -> tuple[jax.Array, jax.Array]:
@@ -183,6 +208,12 @@ route.defvjp(_route_fwd, _route_bwd)
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
 def gather(x: Image, winner: Winner, window: Window) -> Pooled:
     """y: what stands at the place of each winner, 0 where none is named; the adjoint of `route`."""
+    return over_places(partial(_gather, window=window), x, winner, shape=winner.shape)
+
+
+def _gather(x: Image, winner: Winner, window: Window) -> Pooled:
+    if window.tap_count > UNROLLED:
+        return _max_pool_wide.gather(x, winner, window)
     padded = window.pad(x)
     seen = [window.take(padded, tap) for tap in window.taps]
     return reduce(lambda y, tap: jnp.where(winner == tap[0], tap[1], y), enumerate(seen), jnp.zeros_like(seen[0]))
@@ -204,21 +235,36 @@ def _max_pool_of_ties(x: Image, window: Window, ties: str) -> Pooled:
     return select(x, window)[0]
 
 
-def _max_pool_of_ties_fwd(x: Image, window: Window, ties: str) -> tuple[jax.Array, list[jax.Array]]:
+def _max_pool_of_ties_fwd(x: Image, window: Window, ties: str) -> tuple[jax.Array, Any]:
     y = _max_pool_of_ties(x, window, ties)
-    return y, _is_max(x, y, window)
+    if window.tap_count > UNROLLED:
+        return y, (x, y)
+    return y, over_places(partial(_is_max, window=window), x, y, shape=y.shape)
 
 
-def _max_pool_of_ties_bwd(window: Window, ties: str, is_max: list[jax.Array], dy: Pooled) -> tuple[jax.Array]:
-    share = dy / sum(tied.astype(dy.dtype) for tied in is_max) if ties == "split" else dy
-    return (_put_all([jnp.where(tied, share, 0) for tied in is_max], window),)  # [R 1.5]
+def _max_pool_of_ties_bwd(window: Window, ties: str, saved: Any, dy: Pooled) -> tuple[jax.Array]:
+    given = partial(_given, window, ties)
+    return (over_places(given, dy, *saved, shape=(dy.shape[0], *window.shape, dy.shape[-1])),)  # [R 1.5]
 
 
 _max_pool_of_ties.defvjp(_max_pool_of_ties_fwd, _max_pool_of_ties_bwd)
 
 
+def _given(window: Window, ties: str, dy: Pooled, *saved: jax.Array) -> Image:
+    """dx, every tied tap's share at its place."""
+    share = dy.astype(accumulator(dy.dtype))
+    if window.tap_count > UNROLLED:
+        x, y = saved
+        share = share / _max_pool_wide.count(x, y, window) if ties == "split" else share
+        return _max_pool_wide.give(share, x, y, window).astype(dy.dtype)
+    share = share / sum(tied.astype(share.dtype) for tied in saved) if ties == "split" else share
+    return _put_all([jnp.where(tied, share, 0) for tied in saved], window).astype(dy.dtype)
+
+
 def first_maximum(x: Image, window: Window) -> tuple[Pooled, Winner]:
     """`select` without a rule of its own, by slices, which fuse with what makes x."""
+    if window.tap_count > UNROLLED:
+        return _max_pool_wide.first_maximum(x, window)
     padded = window.pad(x)
     first, *others = window.taps
     y, chosen = window.take(padded, first), window.in_input(first)
@@ -228,7 +274,7 @@ def first_maximum(x: Image, window: Window) -> tuple[Pooled, Winner]:
         better = (seen > y) | ((seen != seen) & (y == y))  # greater, or the first NaN
         if window.is_padded:
             better, chosen = inside & (better | ~chosen), chosen | inside
-        y, winner = jnp.where(better, seen, y), jnp.where(better, number, winner)
+        y, winner = jnp.where(better, seen, y), jnp.where(better, winner.dtype.type(number), winner)
     return y, winner
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 from jaxcnn.ops._types import Image, Pooled, Winner
-from jaxcnn.ops._window import Window
+from jaxcnn.ops._window import Size, Window
 
 Pair = tuple[jax.Array, jax.Array]
 
@@ -42,6 +42,12 @@ def first_maximum(x: Image, window: Window) -> tuple[Pooled, Winner]:
         window_dilation=(1, *window.dilation, 1),
     )
     return y, _tap_at(selected, window).astype(np.min_scalar_type(window.tap_count))
+
+
+def counts(window: Window) -> bool:
+    """Whether a uint32 counts an image's places, and they are known, and padding crops none."""
+    is_known = not window.is_symbolic and all(lo >= 0 and hi >= 0 for lo, hi in window.padding)
+    return is_known and prod(window.shape) < 2**32
 
 
 def routes_less(window: Window) -> bool:
@@ -85,7 +91,7 @@ def _tap_at(place: jax.Array, window: Window) -> jax.Array:
     return number
 
 
-def _around(window: Window, tap: tuple[int, ...], lengths: tuple[int, ...]) -> list[tuple[int, int, int]]:
+def _around(window: Window, tap: tuple[int, ...], lengths: tuple[Size, ...]) -> list[tuple[Size, Size, int]]:
     """The padding that brings rows without a stride to where the tap saw them, cropped where that is in padding."""
     axes = zip(tap, window.dilation, window.shape, lengths, window.padding, strict=True)
     return [(u * d - lo, h - (u * d - lo) - length, 0) for u, d, h, length, (lo, _) in axes]

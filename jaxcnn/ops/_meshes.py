@@ -12,7 +12,7 @@ Without such a mesh these functions change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -32,8 +32,8 @@ def varying_alike(*arrays: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def laid_out(
-    f: Callable[..., jax.Array], *args: jax.Array, shape: Sequence[Any], of_axes: Sequence[tuple[jax.Array, int] | None]
-) -> jax.Array:
+    f: Callable[..., Any], *args: jax.Array, shape: Sequence[Any], of_axes: Sequence[tuple[jax.Array, int] | None]
+) -> Any:
     """f(*args), of that shape: under an explicit mesh XLA shards what is inside, and this says how the result lies.
 
     Each of its axes lies as an axis of an array does, or on every device whole: where `of_axes` has None, where the
@@ -42,16 +42,38 @@ def laid_out(
     mesh = next((_mesh(array) for array in args if _mesh(array).explicit_axes), None)
     if mesh is None:
         return f(*args)
+    entries = [jax.typeof(of[0]).sharding.spec[of[1]] if of else None for of in of_axes]
+    sharding = NamedSharding(mesh, _that_divides(mesh, entries, shape))
+    return jax.sharding.auto_axes(f, axes=mesh.explicit_axes, out_sharding=sharding)(*args)
+
+
+def over_places(f: Callable[..., Any], *args: jax.Array, shape: Sequence[Any]) -> Any:
+    """f(*args), images or several of one shape, laid out as the first of the args: see `laid_out`."""
+    return laid_out(f, *args, shape=shape, of_axes=[(args[0], axis) for axis in range(args[0].ndim)])
+
+
+def dividing(x: jax.Array, shape: Sequence[Any]) -> jax.Array:
+    """x, under an explicit mesh laid out anew where its devices do not divide that shape, of a result, too.
+
+    Each rule then has gradients laid out as its arguments; and the gradient of laying out anew is to lay out back.
+    """
+    mesh = _mesh(x)
+    if not mesh.explicit_axes:
+        return x
+    spec = _that_divides(mesh, jax.typeof(x).sharding.spec, shape)
+    return laid_out_as(x, jax.typeof(x).update(sharding=NamedSharding(mesh, spec)))
+
+
+def _that_divides(mesh: Any, entries: Iterable[Any], shape: Sequence[Any]) -> PartitionSpec:
+    """The entries whose devices divide their axes, and share out no axis before."""
     taken: set[Any] = set()
     spec: list[Any] = []
-    for size, of in zip(shape, of_axes, strict=True):
-        entry = jax.typeof(of[0]).sharding.spec[of[1]] if of else None
+    for size, entry in zip(shape, entries, strict=True):
         names = () if entry is None else entry if isinstance(entry, tuple) else (entry,)
         fits = taken.isdisjoint(names) and size % prod(mesh.shape[name] for name in names) == 0
         taken.update(names if fits else ())
         spec.append(entry if fits else None)
-    sharding = NamedSharding(mesh, PartitionSpec(*spec))
-    return jax.sharding.auto_axes(f, axes=mesh.explicit_axes, out_sharding=sharding)(*args)
+    return PartitionSpec(*spec)
 
 
 def laid_out_as(array: jax.Array, type_: Any) -> jax.Array:

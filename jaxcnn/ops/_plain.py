@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -22,10 +24,22 @@ def lax_padding(padding: Padding, axes: int) -> str | list[tuple[int, int]]:
 
 
 def pairs(
-    padding: Padding, shape: tuple[int, ...], span: tuple[int, ...], stride: tuple[int, ...]
+    padding: Padding, shape: tuple[int, ...], span: tuple[int, ...], stride: tuple[int, ...], ceil: bool = False
 ) -> list[tuple[int, int]]:
-    """`padding` as a (lo, hi) per spatial axis, names resolved by lax."""
+    """`padding` as a (lo, hi) per spatial axis, names resolved by lax, with what PyTorch's ceil_mode adds after it."""
     resolved = lax_padding(padding, len(shape))
     if isinstance(resolved, str):
-        return [(lo, hi) for lo, hi in lax.padtype_to_pads(shape, span, stride, resolved)]
-    return resolved
+        resolved = [(lo, hi) for lo, hi in lax.padtype_to_pads(shape, span, stride, resolved.upper())]
+    if not ceil:
+        return resolved
+    found = []
+    for h, r, s, (lo, hi) in zip(shape, span, stride, resolved, strict=True):
+        windows = -(-(h + lo + hi - r) // s) + 1
+        windows -= (windows - 1) * s >= h + lo  # the last begins in x or before it
+        found.append((lo, max(hi, (windows - 1) * s + r - h - lo)))
+    return found
+
+
+def pad(x: jax.Array, padding: list[tuple[int, int]], value: bool | float = 0) -> jax.Array:
+    """x (N, *spatial, C) in so many places of that value, or cropped where padding is below 0."""
+    return lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *((lo, hi, 0) for lo, hi in padding), (0, 0, 0)])

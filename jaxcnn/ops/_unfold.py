@@ -11,7 +11,8 @@ Backward    both are linear, and each is the other's gradient; with them
                 dk = T(x)^T mat(dy)     dx = T*(mat(dy) mat(k)^T)                                         [R 9, 10; 1.7]
             ([R 10] prints the factors of the second in an order that does not conform; 1.7 has them right)
 Residuals   none
-Conventions padding unfolds to zeros, and what is folded onto it is dropped; sums in float32 or wider
+Conventions padding unfolds to zeros, and what is folded onto it is dropped; padding below 0 crops; sums in float32 or
+            wider; more than `UNROLLED` taps are counted by a loop
 Sources     [R] 1.3, 1.4, 1.7.
 """
 
@@ -23,11 +24,14 @@ from functools import partial, reduce
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
 from jaxcnn.ops import _plain
 from jaxcnn.ops._arguments import image_array, refuse, shape_tuple
+from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._meshes import dividing, over_places
 from jaxcnn.ops._types import Image, Patches
 from jaxcnn.ops._window import Padding, PerAxis, Window
 
@@ -41,7 +45,7 @@ def reference_unfold(
     size, stride = _plain.per_axis(window, axes), _plain.per_axis(stride, axes)
     dilation = _plain.per_axis(dilation, axes)
     span = tuple(d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True))
-    padded = jnp.pad(x, ((0, 0), *_plain.pairs(padding, x.shape[1:-1], span, stride), (0, 0)))
+    padded = _plain.pad(x, _plain.pairs(padding, x.shape[1:-1], span, stride))
     out = [(h - r) // s + 1 for h, r, s in zip(padded.shape[1:-1], span, stride, strict=True)]
     places = []
     for axis, (o, s, k, d) in enumerate(zip(out, stride, size, dilation, strict=True)):
@@ -82,15 +86,15 @@ def unfold(
         x: (N, *spatial, C), floating.
         window: its size k, an int or one per spatial axis.
         stride: step of the window, an int or one per spatial axis.
-        padding: zeros around x: an int, one per spatial axis, nested (lo, hi) pairs, "SAME" or "VALID".
+        padding: zeros around x: an int, one per spatial axis, nested (lo, hi) pairs, "SAME", "SAME_LOWER" or "VALID";
+            below 0 it crops.
         dilation: distance between the window's taps, an int or one per spatial axis.
 
     Returns:
         patches (N, *out, prod(k) C), columns in the order in which a kernel (*k, C, C_out) flattens.
 
     Raises:
-        ValueError: wrong rank or dtype, a window larger than the padded input or wholly in padding, an option that is
-            not as above.
+        ValueError: wrong rank or dtype, a window larger than the padded input, an option that is not as above.
 
     Source:
         T(X) of [R 2].
@@ -101,7 +105,9 @@ def unfold(
         [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
     """
     x = image_array("unfold", "x", x)
-    return unfold_window(x, Window.of("unfold", x.shape, window, stride, padding, dilation))
+    geometry = Window.of("unfold", x.shape, window, stride, padding, dilation, may_see_nothing=True)
+    x = dividing(x, (x.shape[0], *geometry.out, x.shape[-1]))
+    return unfold_window(x, geometry)
 
 
 def fold(
@@ -137,20 +143,29 @@ def fold(
     patches, shape = image_array("fold", "patches", patches), shape_tuple("fold", "shape", shape)
     if len(shape) != patches.ndim:
         refuse("fold", f"shape must be (N, *spatial, C) with the rank of patches {patches.shape}, got {shape}")
-    geometry = Window.of("fold", shape, window, stride, padding, dilation)
+    geometry = Window.of("fold", shape, window, stride, padding, dilation, may_see_nothing=True)
     expected = (shape[0], *geometry.out, geometry.tap_count * shape[-1])
     if patches.shape != expected:
         refuse(
             "fold",
             f"patches must be {expected} for shape {shape}, window {geometry.size}, got {patches.shape}",
         )
-    return fold_window(patches, geometry)
+    return fold_window(dividing(patches, (*shape[:-1], 1)), geometry)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
 def unfold_window(x: Image, window: Window) -> Patches:
+    shape = (x.shape[0], *window.out, window.tap_count * x.shape[-1])
+    return over_places(partial(_unfold, window=window), x, shape=shape)
+
+
+def _unfold(x: Image, window: Window) -> Patches:
     padded = window.pad(x)
-    return jnp.concatenate([window.take(padded, tap) for tap in window.taps], axis=-1)
+    if window.tap_count <= UNROLLED:
+        return jnp.concatenate([window.take(padded, tap) for tap in window.taps], axis=-1)
+    numbers = jnp.arange(window.tap_count, dtype=jnp.int32)
+    by_tap = lax.map(partial(window.take_numbered, padded), numbers)  # (taps, N, *out, C)
+    return lax.collapse(jnp.moveaxis(by_tap, 0, -2), x.ndim - 1)
 
 
 def _unfold_fwd(x: Image, window: Window) -> tuple[jax.Array, None]:
@@ -166,10 +181,24 @@ unfold_window.defvjp(_unfold_fwd, _unfold_bwd)
 
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
 def fold_window(patches: Patches, window: Window) -> Image:
+    shape = (patches.shape[0], *window.shape, patches.shape[-1] // window.tap_count)
+    return over_places(partial(_fold, window=window), patches, shape=shape)
+
+
+def _fold(patches: Patches, window: Window) -> Image:
     wide = patches.astype(accumulator(patches.dtype))
-    columns = jnp.split(wide, window.tap_count, axis=-1)
-    x = reduce(jnp.add, [window.put(column, tap) for column, tap in zip(columns, window.taps, strict=True)])
-    return x.astype(patches.dtype)
+    if window.tap_count <= UNROLLED:
+        columns = jnp.split(wide, window.tap_count, axis=-1)
+        x = reduce(jnp.add, [window.put(column, tap) for column, tap in zip(columns, window.taps, strict=True)])
+        return x.astype(patches.dtype)
+    by_tap = wide.reshape(*wide.shape[:-1], window.tap_count, -1)
+
+    def with_tap(number: jax.Array, padded: jax.Array) -> jax.Array:
+        column = lax.dynamic_index_in_dim(by_tap, number, by_tap.ndim - 2, keepdims=False)
+        return window.add_numbered(padded, column, number)
+
+    first = window.over_padding.put(by_tap[..., 0, :], (0,) * len(window.size))
+    return window.unpad(lax.fori_loop(1, window.tap_count, with_tap, first)).astype(patches.dtype)
 
 
 def _fold_fwd(patches: Patches, window: Window) -> tuple[jax.Array, None]:

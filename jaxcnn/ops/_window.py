@@ -179,9 +179,9 @@ class Window:
             i = lax.broadcasted_iota(dtype, (1, *self.out, 1), axis + 1)
             first, end = -(-(lo - u * d) // s), -(-(h + lo - u * d) // s)
             if is_symbolic(first) or first > 0:
-                inside = inside & (i >= jnp.asarray(first if is_symbolic(first) else min(first, o), dtype))
+                inside = inside & (i >= constant(first if is_symbolic(first) else min(first, o), dtype))
             if is_symbolic(end) or end < o:
-                inside = inside & (i < jnp.asarray(end if is_symbolic(end) else max(end, 0), dtype))
+                inside = inside & (i < constant(end if is_symbolic(end) else max(end, 0), dtype))
         return jnp.broadcast_to(inside, (1, *self.out, 1))
 
     def _rounded_up(self) -> Window:
@@ -245,6 +245,11 @@ class Window:
 def is_symbolic(size: object) -> bool:
     """Whether a size is known only when the program runs (`jax.export.symbolic_shape`)."""
     return not isinstance(size, (int, np.integer))
+
+
+def constant(size: Size, dtype: Any) -> Any:
+    """A size as a number of an array's dtype: `jnp.asarray` takes no int of more than 31 bits as it is."""
+    return jnp.asarray(size, dtype) if is_symbolic(size) else np.asarray(size, dtype)
 
 
 def _per_axis(op: str, name: str, value: PerAxis, axes: int) -> tuple[int, ...]:

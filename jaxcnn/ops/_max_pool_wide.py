@@ -1,0 +1,183 @@
+"""Max pooling of windows of more taps than a program may spell out (`_bounds`), in as many steps as their logarithm.
+
+A tap has its row-major number in the window. Along one axis, w_m[i] the greatest of m taps from place i on and the
+number of its tap, taps d apart:
+
+    first_maximum   w_2m[i] = the first of equals, or the greater, of w_m[i] and w_m[i + m d]; for k taps the last step
+                    joins w_p[i] and w_p[i + (k - p) d], p the greatest power of two in k: what both see, ties.
+                    The last axis first: the row that wins then keeps its own first maximum. NaN is the greatest of all,
+                    and what stands in padding, whose number is `nobody`, the least.
+    route           dx[a] = sum_i [a is the place of i's winner] dy[i], one sum over windows at places that they name
+    gather          y[i] = x[a], a the place of i's winner
+    give, collect   for "all" and "split" the two sums over taps, each the adjoint of the other, in a loop:
+                    dx = sum_u put_u([x_u = y] share),  share = sum_u [x_u = y] dx_u                           [R 1.5]
+
+A loop over taps is as long as the window; x and y are kept for it, where fewer taps keep a mask each.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from math import prod
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._types import Image, Pooled, Winner
+from jaxcnn.ops._window import Window, constant
+
+Found = tuple[jax.Array, jax.Array]  # values, and the numbers of their taps
+
+
+def first_maximum(x: Image, window: Window) -> Found:
+    """y and the number of the tap that was selected."""
+    dtype = np.min_scalar_type(window.tap_count)
+    nobody = jnp.asarray(window.tap_count, dtype)
+    around = ((0, 0, 0), *((lo, hi, 0) for lo, hi in window.padding), (0, 0, 0))
+    values, numbers = window.pad(x), lax.pad(jnp.zeros(x.shape, dtype), nobody, around)
+    per_tap = 1  # how many taps of the window one step along the axis is
+    for axis in reversed(range(len(window.size))):
+        values, numbers = _along(axis, window, (values, numbers), nobody, per_tap)
+        per_tap *= window.size[axis]
+    return values, numbers
+
+
+def route(dy: Pooled, winner: Winner, window: Window) -> Image:
+    """dx: each dy at the place of its winner, nowhere where `winner` is no tap's number."""
+    wide = dy.astype(accumulator(dy.dtype))
+    images, places, channels = _indices(winner, window)
+    shape = (dy.shape[0], prod(window.shape), dy.shape[-1])
+    zeros = jnp.broadcast_to(jnp.zeros_like(wide[:, :1, ..., :1]).reshape(dy.shape[0], -1)[:, :1, None], shape)
+    dx = zeros.at[images, places, channels].add(wide, mode="drop")
+    return dx.reshape(dy.shape[0], *window.shape, dy.shape[-1]).astype(dy.dtype)
+
+
+def gather(x: Image, winner: Winner, window: Window) -> Pooled:
+    """y: what stands at the place of each winner, 0 where none is named."""
+    images, places, channels = _indices(winner, window)
+    rows = x.reshape(x.shape[0], prod(window.shape), x.shape[-1])
+    return rows.at[images, places, channels].get(mode="fill", fill_value=0)
+
+
+def count(x: Image, y: Pooled, window: Window) -> jax.Array:
+    """How many taps hold their window's maximum: in the dtype of sums."""
+    return _collected(jnp.ones(x.shape, accumulator(x.dtype)), x, y, window)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("window",))
+def give(share: Pooled, x: Image, y: Pooled, window: Window) -> Image:
+    """dx: each share at all places that hold its window's maximum."""
+    padded, inside = window.pad(x), window.pad(jnp.ones((1, *window.shape, 1), bool))
+    wide = share.astype(accumulator(share.dtype))
+
+    def with_tap(number: jax.Array, dx: jax.Array) -> jax.Array:
+        is_max = _is_max(window.take_numbered(padded, number), y) & window.take_numbered(inside, number)
+        return window.add_numbered(dx, jnp.where(is_max, wide, 0), number)
+
+    zeros = window.over_padding.put(jnp.zeros_like(wide), (0,) * len(window.size))
+    dx = lax.fori_loop(0, window.tap_count, with_tap, zeros)
+    return window.unpad(dx).astype(share.dtype)
+
+
+def _give_fwd(share: Pooled, x: Image, y: Pooled, window: Window) -> tuple[jax.Array, Found]:
+    return give(share, x, y, window), (x, y)
+
+
+def _give_bwd(window: Window, saved: Found, dx: Image) -> tuple[jax.Array, None, None]:
+    return collect(dx, *saved, window), None, None
+
+
+give.defvjp(_give_fwd, _give_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("window",))
+def collect(dx: Image, x: Image, y: Pooled, window: Window) -> Pooled:
+    """For each window the sum of dx at all places that hold its maximum: the adjoint of `give`."""
+    return _collected(dx.astype(accumulator(dx.dtype)), x, y, window).astype(dx.dtype)
+
+
+def _collect_fwd(dx: Image, x: Image, y: Pooled, window: Window) -> tuple[jax.Array, Found]:
+    return collect(dx, x, y, window), (x, y)
+
+
+def _collect_bwd(window: Window, saved: Found, share: Pooled) -> tuple[jax.Array, None, None]:
+    return give(share, *saved, window), None, None
+
+
+collect.defvjp(_collect_fwd, _collect_bwd)
+
+
+def _collected(dx: jax.Array, x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
+    padded, places = window.pad(x), window.pad(dx)
+    inside = window.pad(jnp.ones((1, *window.shape, 1), bool))
+
+    def with_tap(number: jax.Array, share: jax.Array) -> jax.Array:
+        is_max = _is_max(window.take_numbered(padded, number), y) & window.take_numbered(inside, number)
+        return share + jnp.where(is_max, window.take_numbered(places, number), 0)
+
+    zeros = jnp.zeros_like(window.take(places, (0,) * len(window.size)))
+    return lax.fori_loop(0, window.tap_count, with_tap, zeros)
+
+
+def _is_max(seen: jax.Array, y: jax.Array) -> jax.Array:
+    return (seen == y) | ((seen != seen) & (y != y))
+
+
+def _along(axis: int, window: Window, found: Found, nobody: jax.Array, per_tap: int) -> Found:
+    """The first maximum of k taps along an axis, and of those windows every one that the stride leaves."""
+    k, d, s, out = window.size[axis], window.dilation[axis], window.stride[axis], window.out[axis]
+    at = axis + 1
+
+    def joined(found: Found, taps: int, length: int) -> Found:
+        """Of w at each place and w so many taps later, `length` of each."""
+        here, later = (_part(found, at, start, start + length) for start in (0, taps * d))
+        return _first_of_two(here, _later(later, taps * per_tap, nobody), nobody)
+
+    seen, length = 1, (out - 1) * s + 1 + (k - 1) * d  # taps so far, and places that w then has
+    found = _part(found, at, 0, length)
+    while 2 * seen <= k:
+        length -= seen * d
+        found = joined(found, seen, length)
+        seen *= 2
+    if seen < k:
+        found = joined(found, k - seen, length - (k - seen) * d)
+    return _part(found, at, 0, (out - 1) * s + 1, s)
+
+
+def _part(found: Found, axis: int, start: int, stop: int, stride: int = 1) -> Found:
+    values, numbers = (lax.slice_in_dim(array, start, stop, stride, axis) for array in found)
+    return values, numbers
+
+
+def _later(found: Found, taps: int, nobody: jax.Array) -> Found:
+    values, numbers = found
+    more = jnp.asarray(taps, numbers.dtype)
+    return values, jnp.where(numbers == nobody, nobody, numbers + more)
+
+
+def _first_of_two(here: Found, later: Found, nobody: jax.Array) -> Found:
+    """The greater, and of equals the first."""
+    (a, at_a), (b, at_b) = here, later
+    greater = (b > a) | ((b != b) & (a == a))
+    is_later = (at_b != nobody) & (greater | (at_a == nobody))
+    return jnp.where(is_later, b, a), jnp.where(is_later, at_b, at_a)
+
+
+def _indices(winner: Winner, window: Window) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Image, place in it and channel of each winner, the place past the end where it is nobody."""
+    dtype = jnp.int32 if prod(window.shape) < 2**31 else jnp.uint32
+    number, place = winner.astype(dtype), jnp.zeros(winner.shape, dtype)
+    rest, stride_of = number, 1
+    axes = zip(window.shape, window.size, window.stride, window.padding, window.dilation, strict=True)
+    for axis, (h, k, s, (lo, _), d) in reversed(list(enumerate(axes))):
+        tap, rest = rest % constant(k, dtype), rest // constant(k, dtype)
+        start = lax.broadcasted_iota(dtype, winner.shape, axis + 1) * constant(s, dtype)
+        place = place + (start + tap * constant(d, dtype) - constant(lo, dtype)) * constant(stride_of, dtype)
+        stride_of *= h
+    beyond = constant(stride_of, dtype)
+    places = jnp.where(number >= constant(window.tap_count, dtype), beyond, place)
+    images, channels = (lax.broadcasted_iota(jnp.int32, winner.shape, axis) for axis in (0, winner.ndim - 1))
+    return images, places, channels
