@@ -24,7 +24,7 @@ def prepare(name: str, data_dir: Path, originals: Mapping[str, Path] | None) -> 
     if originals is not None:
         _originals.check(name, originals)
     elif problem := _network.complaint(builder.url_infos):
-        raise DataError(f"{name}: {problem}: connect, or use source=FOLDER with the four original .gz files")
+        raise DataError(f"{name}: {problem}: connect, or use source=FOLDER with the four original files")
     downloads = data_dir / "downloads"
     config = tfds.download.DownloadConfig(
         # the files of both sets have the same names: in one folder, one set's would be taken for the other's
