@@ -38,6 +38,7 @@ from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._folder import quiet_orbax
 from jaxcnn.cli._settings import DEFAULTS, Settings
 from jaxcnn.pictures import MAX_BYTES
+from jaxcnn.train._inputs import checked_examples
 from tests.command import start
 
 pytestmark = pytest.mark.filterwarnings("default")  # Orbax's own, about what it finds damaged
@@ -788,35 +789,65 @@ WITH_NAN = np.where(np.arange(8)[:, None, None, None] == 5, np.float32("nan"), I
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (IMAGES[0, 0], LABELS, r"fit: images must be \(N, \*spatial, C\) and labels \(N,\) integers"),
-        (IMAGES, LABELS[:7], r"and labels \(N,\) integers, got .* int64 \(7,\)"),
-        (IMAGES, LABELS.astype(float), r"integers, got .* float64"),
-        (IMAGES[:0], LABELS[:0], "batch_size must be between 1 and the 0 images, got 4"),
+        (IMAGES[0, 0], LABELS, r"fit: images must be \(N, \*spatial, C\), got \(28, 1\)"),
+        (IMAGES, LABELS[:7], r"labels must be \(N,\), one per image, got labels \(7,\) for images \(8, 28, 28, 1\)"),
+        (IMAGES, np.eye(10)[LABELS], r"if one-hot, take labels.argmax\(axis=1\)"),
+        ([IMAGES[0], IMAGES[0, 1:]], LABELS[:2], "images must be of one shape, got a list of several"),
+        (IMAGES, LABELS + 3, r"labels must be in \[0, 10\), counted from 0, got 10 at labels\[7\]$"),
+        (IMAGES, LABELS.astype(np.uint8) + np.uint8(252), r"got 252 at labels\[0\] and 3 more"),
+        (IMAGES, LABELS + 2**32, r"got 4294967296 at labels\[0\] and 7 more"),
+        (IMAGES, LABELS.astype(float), r"labels must be integers, got float64"),
+        (IMAGES[:0], LABELS[:0], "fit: needs at least one image"),
         (IMAGES.astype(np.int32), LABELS, "images must be uint8, or floats, usually in .*, got int32: convert them"),
         (IMAGES > 0, LABELS, "images must be uint8, or floats, usually in .*, got bool"),
         (WITH_NAN, LABELS, r"images must be finite, got NaN or infinite pixels, first in images\[5\]"),
-        (IMAGES, LABELS - 1, "labels must be classes, counted from 0, got -1"),
+        (IMAGES, LABELS - 1, r"labels must be in .*, counted from 0, got -1 at labels\[0\]"),
     ],
 )
-def test_what_cannot_be_trained_on(images: np.ndarray, labels: np.ndarray, message: str) -> None:
+def test_what_cannot_be_trained_on(images: Any, labels: np.ndarray, message: str) -> None:
     state, step = step_of_single_filter()
     with pytest.raises(ValueError, match=message):
         next(train.fit(state, step, images, labels, epochs=1, batch_size=4))
 
 
-def test_a_label_beyond_the_classes_names_its_step() -> None:
-    """How many classes there are is the network's, which `fit` does not know: the loss says it."""
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "uint32", "int64", "uint64", list])
+def test_labels_of_any_integer_type_train_alike(dtype: Any) -> None:
     state, step = step_of_single_filter()
-    with pytest.raises(train.NotFiniteError, match="not finite at step 1$"):
-        list(train.fit(state, step, IMAGES, np.full(8, 10), epochs=1, batch_size=4))
+    images = np.random.default_rng(0).random(IMAGES.shape, np.float32)
+    given: Any = LABELS.tolist() if dtype is list else LABELS.astype(dtype)
+    (report,) = train.fit(state, step, images, given, epochs=1, batch_size=8)
+    (expected,) = train.fit(state, step, images, LABELS.astype(np.int32), epochs=1, batch_size=8)
+    assert report.loss == expected.loss
+    metrics, _ = train.evaluate(nets.single_filter.apply, state.params, images, given)
+    assert metrics == train.evaluate(nets.single_filter.apply, state.params, images, LABELS.astype(np.int32))[0]
+
+
+def test_what_comes_one_by_one_is_no_array() -> None:
+    """Asked of what `fit` and `evaluate` ask: the type checker of these tests answers before them."""
+    with pytest.raises(
+        ValueError,
+        match="fit: images must be an array, got: .*iterator, which comes one by one",
+    ):
+        checked_examples("fit", iter(IMAGES), LABELS)
+    with pytest.raises(
+        ValueError,
+        match="fit: labels must be an array, got: generator, which comes one by one",
+    ):
+        checked_examples("fit", IMAGES, (label for label in LABELS))
+
+
+def test_floats_that_nobody_scaled_are_warned_of() -> None:
+    state, step = step_of_single_filter()
+    with pytest.warns(UserWarning, match="images are floats from 255 to 255, taken as they are: divide them by 255"):
+        next(train.fit(state, step, IMAGES + 255, LABELS, epochs=1, batch_size=4))
 
 
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (IMAGES, np.full(8, 10), r"labels must be in \[0, 10\) for 10 classes, got 10 at index 0 and 7 more"),
-        (IMAGES, LABELS[:7], r"labels must be \(8,\) integer classes"),
-        (IMAGES.astype(np.int32), LABELS, "must have a floating dtype, got int32"),
+        (IMAGES, np.full(8, 10), r"evaluate: labels must be in \[0, 10\), .*, got 10 at labels\[0\] and 7 more"),
+        (IMAGES, LABELS[:7], r"labels must be \(N,\), one per image"),
+        (IMAGES.astype(np.int32), LABELS, "evaluate: images must be uint8, or floats, usually in .*, got int32"),
     ],
 )
 def test_what_cannot_be_evaluated(images: np.ndarray, labels: np.ndarray, message: str) -> None:

@@ -540,8 +540,8 @@ def test_tensorflow_datasets_itself_reads_what_was_prepared(prepared: Path, monk
 
 @pytest.mark.parametrize(
     "damage",
-    [flip_a_byte, lambda content: content[:-100], lambda content: gzip.compress(gzip.decompress(content))],
-    ids=["a byte flipped", "cut short", "compressed again"],
+    [flip_a_byte, lambda content: content[:-100], lambda content: gzip.decompress(content)[:-1]],
+    ids=["a byte flipped", "cut short", "unpacked and cut short"],
 )
 def test_damaged_original(damage: Callable[[bytes], bytes], originals: Path, tmp_path: Path, data_dir: Path) -> None:
     for file in FOUR_FILES:
@@ -552,6 +552,22 @@ def test_damaged_original(damage: Callable[[bytes], bytes], originals: Path, tmp
         data.load("mnist", source=tmp_path)
     assert str(wrong) in line_of(error)
     assert not (data_dir / "mnist").exists()
+
+
+@pytest.mark.parametrize("spelling", ["MNIST/raw/{}", "{}.GZ", "archive/{}"])
+def test_originals_by_other_spellings(spelling: str, originals: Path, tmp_path: Path) -> None:
+    for file in FOUR_FILES:
+        content = (originals / "mnist" / file).read_bytes()
+        path = tmp_path / spelling.format(file.removesuffix(".gz").replace("-idx", ".idx"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if path.suffix == ".GZ" else gzip.decompress(content))
+    paths = _originals.find("mnist", tmp_path)
+    assert list(paths) == list(FOUR_FILES)
+    _originals.check("mnist", paths)
+    images, labels = (paths[file] for file in _originals.FILES["test"])
+    assert [label for _, label in itertools.islice(_originals.examples(images, labels), 5)] == [7, 2, 1, 0, 4]
+    with pytest.raises(data.DataError, match="wrong checksum, it is t10k-labels-idx1-ubyte.gz of mnist: give t10k-im"):
+        _originals.check("mnist", {**paths, "t10k-images-idx3-ubyte.gz": labels})
 
 
 def test_one_sets_originals_given_as_the_others(originals: Path, data_dir: Path) -> None:

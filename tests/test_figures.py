@@ -161,3 +161,8 @@ def test_an_svg_stands_in_a_page_with_others() -> None:
         assert element.startswith("<svg") and ">epoch</text>" in element and "<style" not in element
         used = re.findall(r'(?:url\(|xlink:href=")#([^")]*)', element)
         assert used and set(used) <= ids
+
+
+def test_a_notebook_shows_a_figure_as_its_picture(params: single_filter.Params, image: np.ndarray) -> None:
+    figure = figures.explain(params, image, 0, title="a digit")
+    assert figure._repr_png_() == figures.png(figure)  # type: ignore[attr-defined]  # a Figure that notebooks ask this of

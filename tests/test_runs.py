@@ -77,7 +77,7 @@ def test_unknown_networks_and_options_are_refused(name: str, options: dict[str, 
 
 def test_a_run_reads_as_it_was_written(tmp_path: Path) -> None:
     recorder, params = a_run(tmp_path / "deep" / "run")
-    run = runs.read(recorder.folder)
+    run = runs.read(str(recorder.folder))
     assert run.config == recorder.config == {"format": 1, "status": "finished", **CONFIG}
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, run.params, params)))
     (line,) = runs.read_metrics(recorder.folder)

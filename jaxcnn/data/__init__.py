@@ -36,7 +36,8 @@ def load(
 
     Args:
         name: one of `NAMES`.
-        source: a folder with the four original `.gz` files, or with a folder `<name>` that has them.
+        source: a folder with the four original files, packed or not, in subfolders too, by any common spelling, or with
+            a folder `<name>` that has them; what they hold is checked.
         download: fetch the four files (12 MB for MNIST, 31 MB for Fashion-MNIST).
 
     Returns:

@@ -7,7 +7,7 @@ TensorFlow Datasets' own, so what is prepared is what its users expect to find.
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +16,39 @@ from jaxcnn.data._dataset import DataError
 from jaxcnn.data._progress import status, track
 
 
-def prepare(name: str, data_dir: Path, originals: Path | None) -> None:
-    """Prepares it in `data_dir`, from the folder of original files, or from the network if that is None."""
+def prepare(name: str, data_dir: Path, originals: Mapping[str, Path] | None) -> None:
+    """Prepares it in `data_dir`, from the original files by their names, or from the network if that is None."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder(name, data_dir=data_dir)
     if originals is not None:
-        _originals.check(name, originals, builder.url_infos)
+        _originals.check(name, originals)
     elif problem := _network.complaint(builder.url_infos):
-        raise DataError(f"{name}: {problem}: connect, or use source=FOLDER with the four original .gz files")
+        raise DataError(f"{name}: {problem}: connect, or use source=FOLDER with the four original files")
     downloads = data_dir / "downloads"
     config = tfds.download.DownloadConfig(
-        manual_dir=originals,
         # the files of both sets have the same names: in one folder, one set's would be taken for the other's
         extract_dir=downloads / "extracted" / name,
         try_download_gcs=False,
     )
-    builder._split_generators = lambda download_manager: _splits(name, builder.url_infos, download_manager)
+    builder._split_generators = lambda download_manager: _splits(
+        name, originals or _fetched(name, builder.url_infos, download_manager)
+    )
     with _quiet():
         builder.download_and_prepare(download_dir=downloads, download_config=config, file_format="array_record")
 
 
-def _splits(name: str, url_infos: Any, download_manager: Any) -> dict[str, Iterator[tuple[int, Any]]]:
+def _fetched(name: str, url_infos: Any, download_manager: Any) -> dict[str, Path]:
     paths = {}
     with status(f"fetching {name}"):
         for url, info in url_infos.items():
             # one at a time: of several, those that a failure leaves behind would go on trying for minutes
-            paths[info.filename] = download_manager.download(url)
-    return {
-        split: _encoded(name, split, *(Path(paths[file]) for file in pair)) for split, pair in _originals.FILES.items()
-    }
+            paths[info.filename] = Path(download_manager.download(url))
+    return paths
+
+
+def _splits(name: str, paths: Mapping[str, Path]) -> dict[str, Iterator[tuple[int, Any]]]:
+    return {split: _encoded(name, split, *(paths[file] for file in pair)) for split, pair in _originals.FILES.items()}
 
 
 def _encoded(name: str, split: str, images: Path, labels: Path) -> Iterator[tuple[int, Any]]:

@@ -72,7 +72,7 @@ def _prepare_set(name: str, data_dir: Path, source: Path | None, download: bool)
     if source is None and not download:
         raise DataError(
             f"{name}: nothing is prepared in {data_dir / name / VERSION}: use download=True, or "
-            "source=FOLDER with the four original .gz files, or set TFDS_DATA_DIR to where it is prepared"
+            "source=FOLDER with the four original files, or set TFDS_DATA_DIR to where it is prepared"
         )
     originals = None if source is None else _originals.find(name, source)
     try:

@@ -96,9 +96,16 @@ def amount_colour(amount: Number) -> tuple[float, float, float, float]:
     return red, green, blue, alpha
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows where a cell ends with it."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 def new_figure(width: Number, height: Number) -> Figure:
     """An empty white figure, in inches."""
-    return Figure(figsize=(width, height), facecolor="white")
+    return ShownFigure(figsize=(width, height), facecolor="white")
 
 
 def png(figure: Figure) -> bytes:

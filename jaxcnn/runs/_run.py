@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,13 +21,14 @@ class Run(NamedTuple):
     params: Params
 
 
-def read(folder: Path) -> Run:
-    """Read a run.
+def read(folder: str | os.PathLike[str]) -> Run:
+    """Read a run; ~ is the home folder.
 
     Raises:
         RunError: it is no run's folder, a file is damaged or missing, its format is newer, it was stopped before its
             first epoch's end, or the parameters are not those of its network, or not finite.
     """
+    folder = Path(folder).expanduser()
     config = read_config(folder)
     path = folder / CONFIG
     require(path, config, {"net.name": (str,), "net.options": (dict,)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -9,16 +10,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 import jaxcnn.ops
+from jaxcnn.train._inputs import checked_examples, refuse_bad_labels
 from jaxcnn.train._step import Apply, as_floats
 
 
 def evaluate(
     apply: Apply,
     params: Any,
-    images: np.ndarray | jax.Array,
-    labels: np.ndarray | jax.Array,
+    images: ArrayLike | Sequence[Any],
+    labels: ArrayLike | Sequence[Any],
     *,
     ops: ModuleType = jaxcnn.ops,
     batch_size: int = 500,
@@ -26,7 +29,7 @@ def evaluate(
     """Mean loss and accuracy over a split, and the logits (N, K), float32.
 
     Raises:
-        ValueError: there are no images, or batch_size is not positive.
+        ValueError: batch_size is not positive, there are no images, or they or the labels are not as `fit` has them.
 
     Example:
         >>> import jax, numpy as np
@@ -36,15 +39,16 @@ def evaluate(
         >>> sorted(metrics), logits.shape
         (['accuracy', 'loss'], (5, 10))
     """
-    if not len(images) or batch_size < 1:
-        raise ValueError(
-            f"evaluate: needs at least one image and a positive batch_size, got {len(images)} and {batch_size}"
-        )
+    if batch_size < 1:
+        raise ValueError(f"evaluate: batch_size must be positive, got {batch_size}")
+    images, labels = checked_examples("evaluate", images, labels)
+    scores = jax.eval_shape(lambda x: apply(params, as_floats(x), ops=ops), jnp.asarray(images[:1]))
+    refuse_bad_labels("evaluate", labels, scores.shape[-1])
     starts = range(0, len(images), batch_size)
     batches = [_forward(apply, ops, params, jnp.asarray(images[start : start + batch_size])) for start in starts]
     logits = jnp.concatenate(batches)
     loss = jnp.mean(ops.softmax_cross_entropy(logits, jnp.asarray(labels)))
-    accuracy = np.mean(np.argmax(np.asarray(logits), axis=-1) == np.asarray(labels))
+    accuracy = np.mean(np.argmax(np.asarray(logits), axis=-1) == labels)
     return {"loss": float(loss), "accuracy": float(accuracy)}, np.asarray(logits)
 
 

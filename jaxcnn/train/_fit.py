@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.sharding import Mesh
+from jax.typing import ArrayLike
 
+from jaxcnn.train._inputs import checked_examples, refuse_bad_labels
 from jaxcnn.train._mesh import local_key, replicated
 from jaxcnn.train._read import TOGETHER, Batches, batches_from, epoch_order, on_devices, stacked
-from jaxcnn.train._step import Batch, Metrics, Step, TrainState
+from jaxcnn.train._step import Batch, Metrics, Step, TrainState, classes_of
 
 SEGMENT_SECONDS = 0.5
 SEGMENT_STEPS_TOGETHER = 16  # of several processes, whose clocks differ: all report after the same steps
@@ -105,8 +106,8 @@ Segment = Callable[..., tuple[TrainState, Totals]]
 def fit(
     state: TrainState,
     step: Step,
-    images: np.ndarray | jax.Array,
-    labels: np.ndarray | jax.Array,
+    images: ArrayLike | Sequence[Any],
+    labels: ArrayLike | Sequence[Any],
     *,
     epochs: int,
     batch_size: int,
@@ -130,7 +131,7 @@ def fit(
         state: where to start; copied, it stays as it is.
         step: as from `make_train_step`.
         images: (N, *spatial, C), uint8 or floating; all finite.
-        labels: (N,), integers from 0; one that is no class of the network makes the loss of its step NaN.
+        labels: (N,), integers from 0 of any type, below the network's number of classes.
         epochs, batch_size: positive; epochs are counted from the state's step 0; the batch is at most N.
         in_one_program: False calls the compiled step once a batch instead, for rules that are slow inside a loop, as
             autodiff's convolutions are on a CPU (their kernel gradient falls to a naive path there).
@@ -142,18 +143,17 @@ def fit(
         a `Report` after each segment; the last of an epoch has `ends_epoch`.
 
     Raises:
-        ValueError: sizes and dtypes that do not fit, a label below 0, a pixel that is NaN or infinite.
+        ValueError: sizes and dtypes that do not fit, a label that is no class of the network, a pixel that is NaN or
+            infinite; before anything is compiled.
         NotFiniteError: the loss is not finite; says at which step.
     """
+    images, labels = checked_examples("fit", images, labels)
     count = len(images)
-    if images.ndim < 3 or labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"fit: images must be (N, *spatial, C) and labels (N,) integers, got {images.shape} and "
-            f"{labels.dtype} {labels.shape}"
-        )
     if not 1 <= batch_size <= count:
         raise ValueError(f"fit: batch_size must be between 1 and the {count} images, got {batch_size}")
-    _refuse_bad_values(images, labels)
+    classes = classes_of(step, state.params, jnp.asarray(images[:1]))
+    if classes is not None:
+        refuse_bad_labels("fit", labels, classes)
     state = replicated(jax.tree.map(jnp.copy, state), mesh)
     examples = replicated((jnp.asarray(images), jnp.asarray(labels)), mesh)
     segment = (_in_one_program if in_one_program else _step_by_step)(step, batch_size)
@@ -163,17 +163,6 @@ def fit(
         return segment(state, totals, _Shuffled(*examples, order_of(epoch)), start, stop)
 
     yield from _loop("fit", run, state, totals, epochs, count // batch_size, batch_size, pause_every, mesh)
-
-
-def _refuse_bad_values(images: np.ndarray | jax.Array, labels: np.ndarray | jax.Array) -> None:
-    is_floating = jnp.issubdtype(images.dtype, jnp.floating)
-    if images.dtype != jnp.uint8 and not is_floating:
-        raise ValueError(f"fit: images must be uint8, or floats, usually in [0, 1], got {images.dtype}: convert them")
-    if is_floating and not (finite := np.asarray(jnp.isfinite(images))).all():
-        first = int(np.argmin(finite.reshape(len(images), -1).all(axis=1)))
-        raise ValueError(f"fit: images must be finite, got NaN or infinite pixels, first in images[{first}]")
-    if (least := int(labels.min())) < 0:
-        raise ValueError(f"fit: labels must be classes, counted from 0, got {least}")
 
 
 def fit_stream(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -140,7 +141,22 @@ def make_train_step(
         shared = jax.shard_map(of_this_device, mesh=mesh, in_specs=(ON_ALL, IN_PARTS), out_specs=ON_ALL)
         return shared(state, {name: batch[name] for name in ("image", "label")})
 
+    if loss is None:
+        _LOGITS[step] = lambda params, images: apply(params, as_floats(images), ops=ops)
     return step
+
+
+# of each step with the loss of classes, how it computes logits: `fit` compares labels with their number
+_LOGITS: WeakKeyDictionary[Step, Callable[[Any, jax.Array], jax.Array]] = WeakKeyDictionary()
+
+
+def classes_of(step: Step, params: Any, images: jax.Array) -> int | None:
+    """How many classes the step's network tells apart on such images; None for a step or a loss of one's own."""
+    try:
+        logits = _LOGITS.get(step)
+    except TypeError:  # a callable that cannot be referred to weakly or hashed is one's own
+        return None
+    return None if logits is None else jax.eval_shape(logits, params, images).shape[-1]
 
 
 def as_floats(images: jax.Array) -> jax.Array:

@@ -1,0 +1,94 @@
+"""Images and labels as people give them: refused with a reason before anything is compiled, or made plain arrays."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+UNSCALED = 64  # floats from 0 to more than this are pixels that nobody has divided by 255
+
+
+class Examples(NamedTuple):
+    """Images (N, *spatial, C), uint8 or floating, and their classes, int32 (N,)."""
+
+    images: np.ndarray | jax.Array
+    labels: np.ndarray
+
+
+def checked_examples(name: str, images: Any, labels: Any) -> Examples:
+    """The examples that `name`, a function of this package, is given.
+
+    Labels of any integer type become int32, so that no number of classes is beyond their type; bool is 0 and 1.
+
+    Raises:
+        ValueError: they are no images and classes, or not as many of one as of the other; says which and where.
+    """
+    images, labels = _array(name, "images", images), np.asarray(_array(name, "labels", labels))
+    if images.ndim < 3:
+        _refuse(name, f"images must be (N, *spatial, C), got {images.shape}: a single image needs images[None]")
+    if labels.ndim == 2 and len(labels) == len(images):
+        _refuse(
+            name,
+            f"labels must be (N,) classes, got {labels.dtype} {labels.shape}: if one-hot, take labels.argmax(axis=1)",
+        )
+    if labels.shape != (len(images),):
+        _refuse(name, f"labels must be (N,), one per image, got labels {labels.shape} for images {images.shape}")
+    if not len(images):
+        _refuse(name, f"needs at least one image, got images {images.shape}")
+    if labels.dtype != bool and not np.issubdtype(labels.dtype, np.integer):
+        _refuse(name, f"labels must be integers, got {labels.dtype}: if whole numbers, take labels.astype(int)")
+    _refuse_bad_pixels(name, images)
+    # compared before they are made int32: beyond it they would wrap into a class
+    refuse_bad_labels(name, labels, np.iinfo(np.int32).max)
+    return Examples(images, labels.astype(np.int32))
+
+
+def refuse_bad_labels(name: str, labels: np.ndarray, classes: int) -> None:
+    """Raise a `ValueError` that names the first label outside [0, classes), if there is one."""
+    bad = np.flatnonzero((labels < 0) | (labels >= classes))
+    if bad.size:
+        more = f" and {bad.size - 1} more" if bad.size > 1 else ""
+        _refuse(
+            name, f"labels must be in [0, {classes}), counted from 0, got {labels[bad[0]]} at labels[{bad[0]}]{more}"
+        )
+
+
+def _array(name: str, what: str, given: Any) -> Any:
+    """An array as it is, a list or tuple as an array of NumPy."""
+    if isinstance(given, np.ndarray | jax.Array):
+        return given
+    if not hasattr(given, "__len__") and not hasattr(given, "__array__"):
+        kind = type(given).__name__
+        _refuse(
+            name, f"{what} must be an array, got: {kind}, which comes one by one: collect it with np.array(list(...))"
+        )
+    try:
+        return np.asarray(given)
+    except ValueError as error:
+        raise ValueError(f"{name}: {what} must be of one shape, got a {type(given).__name__} of several") from error
+
+
+def _refuse_bad_pixels(name: str, images: Any) -> None:
+    is_floating = jnp.issubdtype(images.dtype, jnp.floating)
+    if images.dtype != jnp.uint8 and not is_floating:
+        _refuse(name, f"images must be uint8, or floats, usually in [0, 1], got {images.dtype}: convert them")
+    if not is_floating or not images.size:
+        return
+    if not (finite := np.asarray(jnp.isfinite(images))).all():
+        first = int(np.argmin(finite.reshape(len(images), -1).all(axis=1)))
+        _refuse(name, f"images must be finite, got NaN or infinite pixels, first in images[{first}]")
+    least, greatest = float(images.min()), float(images.max())
+    if least >= 0 and greatest > UNSCALED:
+        warnings.warn(
+            f"{name}: images are floats from {least:g} to {greatest:g}, taken as they are: divide them by 255, or give "
+            "them as uint8, which is scaled",
+            stacklevel=4,
+        )
+
+
+def _refuse(name: str, complaint: str) -> None:
+    raise ValueError(f"{name}: {complaint}")
