@@ -23,6 +23,7 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import image_array, refuse
 from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._meshes import laid_out_as
 from jaxcnn.ops._types import Image, Means
 from jaxcnn.ops._window import Size, is_symbolic
 
@@ -57,21 +58,21 @@ def global_avg_pool(x: ArrayLike) -> jax.Array:
     x = image_array("global_avg_pool", "x", x)
     if 0 in x.shape[1:-1]:
         refuse("global_avg_pool", f"x must have at least one place to average over, got shape {x.shape}")
-    return _global_avg_pool(x, x.shape[1:-1])
+    return _global_avg_pool(x, x.shape[1:-1], jax.typeof(x))
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("spatial",))
-def _global_avg_pool(x: Image, spatial: tuple[Size, ...]) -> Means:
+@partial(jax.custom_vjp, nondiff_argnames=("spatial", "type_"))
+def _global_avg_pool(x: Image, spatial: tuple[Size, ...], type_: Any) -> Means:
     places = tuple(range(1, x.ndim - 1))
     return (jnp.sum(x.astype(accumulator(x.dtype)), axis=places) / _places(spatial)).astype(x.dtype)  # [R 1.6]
 
 
-def _global_avg_pool_fwd(x: Image, spatial: tuple[Size, ...]) -> tuple[jax.Array, None]:
-    return _global_avg_pool(x, spatial), None
+def _global_avg_pool_fwd(x: Image, spatial: tuple[Size, ...], type_: Any) -> tuple[jax.Array, None]:
+    return _global_avg_pool(x, spatial, type_), None
 
 
-def _global_avg_pool_bwd(spatial: tuple[Size, ...], _: None, dy: Means) -> tuple[jax.Array]:
-    return (_spread(dy, spatial),)  # [R 1.6]
+def _global_avg_pool_bwd(spatial: tuple[Size, ...], type_: Any, _: None, dy: Means) -> tuple[jax.Array]:
+    return (laid_out_as(_spread(dy, spatial), type_),)  # [R 1.6]
 
 
 _global_avg_pool.defvjp(_global_avg_pool_fwd, _global_avg_pool_bwd)
@@ -89,7 +90,7 @@ def _spread_fwd(dy: Means, spatial: tuple[Size, ...]) -> tuple[jax.Array, None]:
 
 
 def _spread_bwd(spatial: tuple[Size, ...], _: None, x: Image) -> tuple[jax.Array]:
-    return (_global_avg_pool(x, spatial),)
+    return (_global_avg_pool(x, spatial, jax.typeof(x)),)
 
 
 _spread.defvjp(_spread_fwd, _spread_bwd)

@@ -45,9 +45,9 @@ def first_maximum(x: Image, window: Window) -> tuple[Pooled, Winner]:
 
 
 def counts(window: Window) -> bool:
-    """Whether a uint32 counts an image's places, and they are known, and padding crops none."""
+    """Whether an int32 counts an image's places, and they are known, and padding crops none."""
     is_known = not window.is_symbolic and all(lo >= 0 and hi >= 0 for lo, hi in window.padding)
-    return is_known and prod(window.shape) < 2**32
+    return is_known and prod(window.shape) < 2**31
 
 
 def routes_less(window: Window) -> bool:
