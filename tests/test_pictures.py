@@ -163,6 +163,21 @@ def test_every_mode_of_png_is_read(mode: str) -> None:
     np.testing.assert_allclose(read(file, name="it").astype(int), image, atol=1)
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_what_fills_a_part_of_its_bits_is_read_by_its_range(bits: int, mode: str) -> None:
+    """As scanners and microscopes write 10 or 12 bits into 16."""
+    image = data.load().test.images[0]
+    wide = np.rint(image[:, :, 0].astype(float) * (2**bits - 1) / 255)
+    if mode == "I;16B":
+        picture = Image.frombytes(mode, wide.shape[::-1], wide.astype(">u2").tobytes())
+    else:
+        picture = Image.fromarray(wide.astype(np.uint16 if mode == "I;16" else np.int32))
+    file = io.BytesIO()
+    picture.save(file, "TIFF")
+    np.testing.assert_array_equal(read(file, name="it"), image)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "CMYK", "YCbCr", "I;16", "I", "F", "LAB"])
 def test_every_mode_of_tiff_is_read(mode: str) -> None:
     paper = Image.new("L", (120, 100), 240)

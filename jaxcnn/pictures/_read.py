@@ -122,14 +122,13 @@ def _as_rgba(file: Picture) -> Picture:
     from PIL import Image
 
     exif = file.getexif()
-    if file.mode in ("I", "F"):  # of unknown range
-        values = np.asarray(_reduced(file), np.float64)
+    if file.mode in ("I", "F") or file.mode.startswith("I;16"):  # a camera of 12 bits fills a sixteenth of 16
+        as_floats = Image.fromarray(np.asarray(file).astype(np.float32))
+        values = np.asarray(_reduced(as_floats), np.float64)
         span = np.ptp(values)
         if not np.isfinite(span):
             raise ValueError("it has values that are not finite")
-        converted = Image.fromarray(np.uint8(255 * (values - values.min()) / (span or 1))).convert("RGBA")
-    elif file.mode.startswith("I;16"):
-        converted = Image.fromarray((np.asarray(file, np.uint16) >> 8).astype(np.uint8)).convert("RGBA")
+        converted = Image.fromarray(np.uint8(np.rint(255 * (values - values.min()) / (span or 1)))).convert("RGBA")
     else:
         converted = file.convert("RGBA")
     converted.info["exif"] = exif.tobytes() if exif else b""
