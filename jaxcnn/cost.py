@@ -243,8 +243,8 @@ def _moments(args: Arguments, y: Shape) -> int:
     return 2 * groups * accumulator(y.dtype).itemsize
 
 
-def _probabilities(args: Arguments, y: Shape) -> int:
-    return args["logits"].size * accumulator(args["logits"].dtype).itemsize
+def _probabilities(name: str) -> Count:
+    return lambda args, y: args[name].size * accumulator(args[name].dtype).itemsize
 
 
 def _sum(*counts: Count) -> Count:
@@ -268,8 +268,8 @@ _RULES = {
     "max_pool": _Rule(_none, _winners),
     "one_hot_prediction": _Rule(_none, _none),
     "relu": _Rule(_none, lambda args, y: y.size),
-    "softmax": _Rule(_none, lambda args, y: _size_in_bytes(y)),
-    "softmax_cross_entropy": _Rule(_none, _sum(_probabilities, _bytes("labels"))),
+    "softmax": _Rule(_none, _probabilities("z")),
+    "softmax_cross_entropy": _Rule(_none, _sum(_probabilities("logits"), _bytes("labels"))),
     "unfold": _Rule(_none, _none),
 }
 _WITHOUT_BACKWARD = ("one_hot_prediction",)

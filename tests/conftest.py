@@ -42,6 +42,16 @@ RUNS_SMALL_PROGRAMS_ONCE = {
 }
 
 
+@pytest.fixture(autouse=True)
+def promotion(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The ops and networks compute under the strictest settings that their users set: nothing is promoted unsaid."""
+    if request.path.parent.name not in {"ops", "nets"}:
+        yield
+        return
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
+
+
 @pytest.fixture
 def optimized() -> None:
     """Asks for programs compiled as in use."""

@@ -1,7 +1,7 @@
 """Cross-entropy of probabilities, clipped as [V 4] clips them.
 
 Legend
-    p, dp   (N, K) probabilities        y   labels: (N,) classes or (N, K) distributions        L, dL   (N,)
+    p, dp   (*lead, K) probabilities    y   labels: (*lead,) classes or (*lead, K) distributions        L, dL   (*lead,)
     q       min(max(p, e), 1 - e), the clipped probabilities
 
 Forward     L[n] = - sum_i y[n, i] log q[n, i]                                                                 [V 4]
@@ -27,8 +27,8 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array
-from jaxcnn.ops._meshes import varying_alike
+from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array, plain_distributions
+from jaxcnn.ops._meshes import laid_out_as, varying_alike
 from jaxcnn.ops._types import Losses, Scores
 
 
@@ -36,7 +36,7 @@ def reference(probabilities: jax.Array, labels: jax.Array, *, epsilon: float = 1
     """The plain forward."""
     p, labels = jnp.asarray(probabilities), jnp.asarray(labels)
     p = p.astype(accumulator(p.dtype))
-    y = jax.nn.one_hot(labels, p.shape[-1], dtype=p.dtype) if are_classes(labels) else labels
+    y = plain_distributions(labels, p.shape[-1], p.dtype)
     q = lax.clamp(jnp.asarray(epsilon, p.dtype), p, jnp.asarray(1 - epsilon, p.dtype))
     return -jnp.sum(jax.scipy.special.xlogy(y, q), axis=-1)
 
@@ -45,12 +45,12 @@ def cross_entropy(probabilities: ArrayLike, labels: ArrayLike, *, epsilon: float
     """The cross-entropy of each example's probabilities with its label.
 
     Args:
-        probabilities: (N, K), floating, as from `softmax`.
-        labels: (N,) integer classes in [0, K), or (N, K) floating distributions.
+        probabilities: (*lead, K), floating, as from `softmax`: (N, K), one example (K,), or (N, H, W, K).
+        labels: (*lead,) integer classes in [0, K), of any integer dtype, or (*lead, K) floating distributions.
         epsilon: probabilities are clipped to [epsilon, 1 - epsilon]; between 0 and 1/2.
 
     Returns:
-        L (N,), in nats, in float32 or wider; NaN for a class out of range that only shows under jit.
+        L (*lead,), in nats, in float32 or wider; NaN for a class out of range that only shows under jit.
 
     Raises:
         ValueError: wrong rank or dtype, labels that do not fit or are out of range, an epsilon that is not as above.
@@ -68,13 +68,14 @@ def cross_entropy(probabilities: ArrayLike, labels: ArrayLike, *, epsilon: float
     labels = labels_array("cross_entropy", "probabilities", p, labels)
     if not isinstance(epsilon, Real) or not 0 <= epsilon < 0.5:
         refuse("cross_entropy", f"epsilon must be at least 0 and below 1/2, got {epsilon!r}")
-    return _cross_entropy(*varying_alike(p, labels), float(epsilon))
+    p, labels = varying_alike(p, labels)
+    return _cross_entropy(p, labels, float(epsilon))
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("epsilon",))
 def _cross_entropy(p: Scores, labels: jax.Array, epsilon: float) -> Losses:
     log_q = _log_clipped(p, epsilon)
-    return expected_surprise(distributions(labels, p.shape[1], log_q.dtype), log_q)  # [V 4]
+    return expected_surprise(distributions(labels, p.shape[-1], log_q.dtype), log_q)  # [V 4]
 
 
 def _cross_entropy_fwd(p: Scores, labels: jax.Array, epsilon: float) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -86,12 +87,14 @@ def _cross_entropy_bwd(
 ) -> tuple[jax.Array, jax.Array | None]:
     p, labels = saved
     wide = p.astype(accumulator(p.dtype))
-    y = distributions(labels, p.shape[1], wide.dtype)
+    y, dl_of_all = distributions(labels, p.shape[-1], wide.dtype, dl), dl[..., None]
     inside = (wide > epsilon) & (wide < 1 - epsilon)
-    dp = jnp.where(inside, -dl[:, None] * y / jnp.where(inside, wide, 1), 0).astype(p.dtype)  # [V 8], (B4)
+    dp = jnp.where(inside, -dl_of_all * y / jnp.where(inside, wide, 1), 0).astype(p.dtype)  # [V 8], (B4)
+    dp = laid_out_as(dp, jax.typeof(p))
     if are_classes(labels):
         return dp, None
-    return dp, (-dl[:, None] * _log_clipped(p, epsilon)).astype(labels.dtype)  # (B5)
+    dy = (-dl_of_all * _log_clipped(p, epsilon)).astype(labels.dtype)  # (B5)
+    return dp, laid_out_as(dy, jax.typeof(labels))
 
 
 _cross_entropy.defvjp(_cross_entropy_fwd, _cross_entropy_bwd)

@@ -1,8 +1,8 @@
-"""Labels of a classification: N classes, or N distributions over K classes, as both losses take them.
+"""Labels of a classification: classes, or distributions over K classes, as both losses take them.
 
-With z or p of shape (N, K), labels are
-    classes         (N,) integers in [0, K)
-    distributions   (N, K) floats; the rows need not sum to one
+With z or p of shape (*lead, K), labels are
+    classes         (*lead,) integers in [0, K), of any integer dtype
+    distributions   (*lead, K) floats; the rows need not sum to one
 """
 
 from __future__ import annotations
@@ -10,45 +10,54 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import refuse
 
 
-def labels_array(op: str, name: str, scores: jax.Array, labels: ArrayLike) -> jax.Array:
-    """`labels` as an array that fits `scores` (N, K), or a `ValueError` naming `op`."""
-    if scores.ndim != 2 or scores.shape[1] == 0:
-        refuse(op, f"{name} must be (N, K) with at least one class, got shape {scores.shape}")
-    examples, classes = scores.shape
+def labels_array(op: str, name: str, scores: jax.Array, labels: ArrayLike, used: object = True) -> jax.Array:
+    """`labels` as an array that fits `scores` (*lead, K), or a `ValueError` naming `op`.
+
+    A class out of range is refused where its value is known, and `used`, a mask, does not leave it out.
+    """
+    if scores.ndim < 1 or scores.shape[-1] == 0:
+        refuse(op, f"{name} must be (*lead, K) with at least one class, got shape {scores.shape}")
+    *lead, classes = scores.shape
     try:
         array = jnp.asarray(labels)
     except (TypeError, ValueError) as error:
         refuse(op, f"labels must be an array, got {type(labels).__name__} ({error})")
-    if array.shape == (examples,) and jnp.issubdtype(array.dtype, jnp.integer):
+    if array.shape == tuple(lead) and jnp.issubdtype(array.dtype, jnp.integer):
         if not isinstance(labels, jax.core.Tracer):  # under jit, `array` of a constant is one
-            _refuse_out_of_range(op, np.asarray(labels), classes)
+            _refuse_out_of_range(op, np.asarray(labels), classes, used)
         return array
-    if array.shape == (examples, classes) and jnp.issubdtype(array.dtype, jnp.floating):
+    if array.shape == scores.shape and jnp.issubdtype(array.dtype, jnp.floating):
         return array
     refuse(
         op,
-        f"labels must be ({examples},) integer classes or ({examples}, {classes}) floating distributions "
+        f"labels must be {tuple(lead)} integer classes or {scores.shape} floating distributions "
         f"for {name} {scores.shape}, got {array.dtype} {array.shape}",
     )
 
 
 def are_classes(labels: jax.Array) -> bool:
     """Whether these are classes rather than distributions."""
-    return labels.ndim == 1
+    return bool(jnp.issubdtype(labels.dtype, jnp.integer))
 
 
-def distributions(labels: jax.Array, classes: int, dtype: np.dtype) -> jax.Array:
-    """Labels as (N, K) distributions; NaN where a class, known only under jit, is out of range."""
-    if not are_classes(labels):
-        return labels.astype(dtype)
-    hot = (labels[:, None] == jnp.arange(classes, dtype=labels.dtype)).astype(dtype)
-    is_class = (labels >= 0) & (labels < classes)
-    return jnp.where(is_class[:, None], hot, jnp.nan)
+def distributions(labels: jax.Array, classes: int, dtype: np.dtype, dl: jax.Array | None = None) -> jax.Array:
+    """Labels as (*lead, K) distributions; NaN for what is no class, but zeros where nobody uses the loss: dl is 0."""
+    if are_classes(labels):
+        greatest = min(classes - 1, np.iinfo(labels.dtype).max)  # a narrow dtype may not hold K - 1
+        is_class = (labels >= 0) & (labels <= np.asarray(greatest, labels.dtype))
+        own = jnp.where(is_class, labels, np.asarray(0, labels.dtype)).astype(jnp.int32)
+        place = lax.broadcasted_iota(jnp.int32, (*labels.shape, classes), labels.ndim)
+        hot = (place == own[..., None]).astype(dtype)
+        y = jnp.where(is_class[..., None], hot, np.asarray(np.nan, dtype))
+    else:
+        y = labels.astype(dtype)
+    return y if dl is None else jnp.where((dl == 0)[..., None] & jnp.isnan(y), 0, y)
 
 
 def expected_surprise(y: jax.Array, log_p: jax.Array) -> jax.Array:
@@ -56,11 +65,23 @@ def expected_surprise(y: jax.Array, log_p: jax.Array) -> jax.Array:
     return -jnp.sum(jnp.where(y == 0, 0, y * log_p), axis=-1)
 
 
-def _refuse_out_of_range(op: str, labels: np.ndarray, classes: int) -> None:
-    bad = np.flatnonzero((labels < 0) | (labels >= classes))
+def plain_distributions(labels: jax.Array, classes: int, dtype: np.dtype) -> jax.Array:
+    """For the references: one-hot rows of classes, of whatever dtype, or distributions as they are."""
+    if are_classes(labels):
+        return jax.nn.one_hot(labels.astype(jnp.int32), classes, dtype=dtype)
+    return labels.astype(dtype)
+
+
+def _refuse_out_of_range(op: str, labels: np.ndarray, classes: int, used: object) -> None:
+    if isinstance(used, jax.core.Tracer):
+        return
+    bad = np.argwhere(((labels < 0) | (labels >= classes)) & np.asarray(used))
     if bad.size:
+        place = tuple(map(int, bad[0]))
+        index = place[0] if len(place) == 1 else place
         refuse(
             op,
-            f"labels must be in [0, {classes}) for {classes} classes, got {labels[bad[0]]} at index {bad[0]}"
-            + (f" and {bad.size - 1} more" if bad.size > 1 else ""),
+            f"labels must be in [0, {classes}) for {classes} classes, got {labels[place]} at index {index}"
+            + (f" and {len(bad) - 1} more" if len(bad) > 1 else "")
+            + "; to leave examples out, give softmax_cross_entropy a mask, where=",
         )

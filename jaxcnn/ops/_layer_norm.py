@@ -12,7 +12,11 @@ Backward    With t = dy scale, the cotangent of h: r and mu depend on x,
                 dx     = r (t - mean(t) - h mean(t h))                                                           (B8)
                 dscale = sum of dy h,   dbias = sum of dy,   over the axes that are not normalized               (B9)
 
-Residuals   x and scale, and for each normalized group mu and r
+            In numbers of any size: all is computed of x c and e c^2, c the power of two that brings the greatest |x|,
+            or the root of e, to 1 or little more, which neither overflows nor rounds; and with the first mean's own
+            rounding error, the mean of what it leaves, subtracted too.
+
+Residuals   x and scale, and for each normalized group c, the two parts of mu c, r / c and r
 Conventions v is the mean square of x - mu (no Bessel correction); means and sums in float32 or wider; y, dx, dscale and
             dbias come back in the dtypes of x, x, scale and bias
 Sources     [R] 1.9 names it; the formulas are ours, after Ba, Kiros and Hinton, "Layer Normalization" (2016).
@@ -22,7 +26,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from math import sqrt
 from numbers import Real
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,11 +38,21 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import float_array, one_axis, refuse
 from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._meshes import varying_alike
+from jaxcnn.ops._meshes import laid_out_as, varying_alike
 from jaxcnn.ops._types import Same
 
 Axes = tuple[int, ...]
-Saved = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+Types = tuple[Any, Any, Any]  # of x, scale and bias
+
+
+class Moments(NamedTuple):
+    """c, the mean of x c and that of what it leaves, and r of x c and of x."""
+
+    c: jax.Array
+    mean: jax.Array
+    of_rest: jax.Array
+    r_of_xc: jax.Array
+    r: jax.Array
 
 
 def reference(
@@ -48,7 +64,8 @@ def reference(
     axes = tuple(a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis))
     shape = [size if a in axes else 1 for a, size in enumerate(x.shape)]
     h = (wide - wide.mean(axes, keepdims=True)) / jnp.sqrt(wide.var(axes, keepdims=True) + epsilon)
-    return (h * jnp.reshape(scale, shape) + jnp.reshape(bias, shape)).astype(x.dtype)
+    scale, bias = (jnp.reshape(jnp.asarray(array).astype(wide.dtype), shape) for array in (scale, bias))
+    return (h * scale + bias).astype(x.dtype)
 
 
 def layer_norm(
@@ -65,7 +82,7 @@ def layer_norm(
         x: any shape with at least one axis, floating; (N, *spatial, C) in the networks here.
         scale, bias: floating, of the sizes of the normalized axes, in the order those have in x.
         axis: the normalized axis or axes.
-        epsilon: added to the variance; positive.
+        epsilon: added to the variance; positive, in float32 too.
 
     Returns:
         y of the shape and dtype of x.
@@ -95,48 +112,71 @@ def layer_norm(
                 "layer_norm",
                 f"{name} must be {expected}, axis {axis!r} of x {x.shape}, got shape {array.shape}",
             )
-    if not isinstance(epsilon, Real) or not epsilon > 0:
-        refuse("layer_norm", f"epsilon must be positive, got {epsilon!r}")
-    return _layer_norm(*varying_alike(x, scale, bias), axes, float(epsilon), bias.dtype)
+    wide = accumulator(x.dtype)
+    if not isinstance(epsilon, Real) or not np.asarray(epsilon, wide) > 0:
+        refuse("layer_norm", f"epsilon must be positive in {wide}, got {epsilon!r}")
+    x, scale, bias = varying_alike(x, scale, bias)
+    return _layer_norm(x, scale, bias, axes, float(epsilon), (jax.typeof(x), jax.typeof(scale), jax.typeof(bias)))
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("axes", "epsilon", "bias_dtype"))
-def _layer_norm(x: Same, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float, bias_dtype: np.dtype) -> Same:
-    mu, r = _moments(x, axes, epsilon)
-    h = (x.astype(r.dtype) - mu) * r
-    return (h * _stretch(scale, x, axes) + _stretch(bias, x, axes)).astype(x.dtype)
+@partial(jax.custom_vjp, nondiff_argnames=("axes", "epsilon", "types"))
+def _layer_norm(x: Same, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float, types: Types) -> Same:
+    moments = _moments(x, axes, epsilon)
+    h = _normalized(x, moments)
+    return (h * _stretch(scale, x, axes, h.dtype) + _stretch(bias, x, axes, h.dtype)).astype(x.dtype)
 
 
 def _layer_norm_fwd(
-    x: Same, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float, bias_dtype: np.dtype
-) -> tuple[jax.Array, Saved]:
-    y = _layer_norm(x, scale, bias, axes, epsilon, bias_dtype)
-    return y, (x, scale, *_moments(x, axes, epsilon))
+    x: Same, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float, types: Types
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Moments]]:
+    y = _layer_norm(x, scale, bias, axes, epsilon, types)
+    return y, (x, scale, _moments(x, axes, epsilon))
 
 
 def _layer_norm_bwd(
-    axes: Axes, epsilon: float, bias_dtype: np.dtype, saved: Saved, dy: Same
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    x, scale, mu, r = saved
-    dy = dy.astype(r.dtype)
-    h = (x.astype(r.dtype) - mu) * r
-    t = dy * _stretch(scale, x, axes)
-    dx = r * (t - jnp.mean(t, axes, keepdims=True) - h * jnp.mean(t * h, axes, keepdims=True))  # (B8)
+    axes: Axes, epsilon: float, types: Types, saved: tuple[jax.Array, jax.Array, Moments], dy: Same
+) -> tuple[jax.Array, ...]:
+    x, scale, moments = saved
+    h = _normalized(x, moments)
+    dy = dy.astype(h.dtype)
+    t = dy * _stretch(scale, x, axes, h.dtype)
+    of_h = t - jnp.mean(t, axes, keepdims=True) - h * jnp.mean(t * h, axes, keepdims=True)
+    dx = of_h * moments.r  # (B8)
     others = tuple(a for a in range(x.ndim) if a not in axes)
-    dscale, dbias = jnp.sum(dy * h, others), jnp.sum(dy, others)  # (B9)
-    return dx.astype(x.dtype), dscale.astype(scale.dtype), dbias.astype(bias_dtype)
+    gradients = dx, jnp.sum(dy * h, others), jnp.sum(dy, others)  # (B9)
+    return tuple(laid_out_as(each.astype(type_.dtype), type_) for each, type_ in zip(gradients, types, strict=True))
 
 
 _layer_norm.defvjp(_layer_norm_fwd, _layer_norm_bwd)
 
 
-def _moments(x: Same, axes: Axes, epsilon: float) -> tuple[jax.Array, jax.Array]:
-    """mu and r, with the normalized axes kept as ones."""
+def _moments(x: Same, axes: Axes, epsilon: float) -> Moments:
+    """Of each normalized group, its axes kept as ones."""
     x = x.astype(accumulator(x.dtype))
-    mu = jnp.mean(x, axes, keepdims=True)
-    return mu, lax.rsqrt(jnp.mean(jnp.square(x - mu), axes, keepdims=True) + epsilon)
+    limits = jnp.finfo(x.dtype)
+    root = np.asarray(max(sqrt(epsilon), float(limits.tiny)), x.dtype)
+    greatest = jnp.max(jnp.abs(x), axes, keepdims=True)
+    _, exponent = jnp.frexp(jnp.maximum(greatest, root))
+    c = jnp.ldexp(jnp.ones(exponent.shape, x.dtype), jnp.clip(1 - exponent, limits.minexp, limits.maxexp - 1))
+    mean = jnp.mean(x * c, axes, keepdims=True)
+    rest = x * c - mean
+    of_rest = jnp.mean(rest, axes, keepdims=True)
+    variance = jnp.mean(jnp.square(rest - of_rest), axes, keepdims=True)
+    # numbers that are not all equal vary by more than their rounding errors do
+    is_constant = variance <= 256 * float(limits.eps) ** 4 * jnp.square(greatest * c)
+    root_of_xc = lax.optimization_barrier(root * c)  # or XLA squares both factors, which may be 0 and infinity
+    r_of_xc = lax.rsqrt(jnp.where(is_constant, 1, variance + jnp.square(root_of_xc)))
+    of_constant = jnp.where(greatest < root, 1 / root_of_xc, 0)  # whose variance, beside e, may vanish in c's scale
+    return Moments(
+        c, mean, of_rest, jnp.where(is_constant, of_constant, r_of_xc), jnp.where(is_constant, 1 / root, r_of_xc * c)
+    )
 
 
-def _stretch(weights: jax.Array, x: Same, axes: Axes) -> jax.Array:
+def _normalized(x: Same, moments: Moments) -> jax.Array:
+    """h = (x - mu) r, in float32 or wider."""
+    return (x.astype(moments.c.dtype) * moments.c - moments.mean - moments.of_rest) * moments.r_of_xc
+
+
+def _stretch(weights: jax.Array, x: Same, axes: Axes, dtype: np.dtype) -> jax.Array:
     """scale or bias with x's rank, to be broadcast over the axes that are not normalized."""
-    return weights.reshape([size if a in axes else 1 for a, size in enumerate(x.shape)])
+    return weights.astype(dtype).reshape([size if a in axes else 1 for a, size in enumerate(x.shape)])

@@ -8,9 +8,11 @@ Forward     p_i = exp(z_i - m) / sum_k exp(z_k - m)                             
 
 Backward    dp_i / dz_k = p_i ([i = k] - p_k)                                      [V 3.1.1, the matrix after [V 8]]
             dz_k = sum_i dp_i p_i ([i = k] - p_k) = p_k (dp_k - sum_i dp_i p_i)                                  (B3)
-            the matrix is symmetric, and applying it needs no matrix
+            the matrix is symmetric, and applying it needs no matrix; and dp - c in place of dp changes nothing, for
+            the p_i sum to one: with c that of the likeliest i, what is subtracted is no greater than what is left
+            where p_i is so near to 1 that 1 - p_i has been rounded away
 
-Residuals   p
+Residuals   p in float32 or wider, 4 bytes per element or 8: of p rounded to a narrow dtype, 1 - p is off by much
 Conventions exponents and sums in float32 or wider; a slice that is all -inf gives NaN, as `jax.nn.softmax` does
 Sources     [V] 2.3 and 3.1.1, [R] 1.6.
 """
@@ -21,6 +23,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import float_array, one_axis
@@ -56,26 +59,28 @@ def softmax(z: ArrayLike, *, axis: int = -1) -> jax.Array:
         [0.5, 0.5, 0.0]
     """
     z = float_array("softmax", "z", z)
-    return _softmax(z, one_axis("softmax", "z", z, axis))
+    return _probabilities(z, one_axis("softmax", "z", z, axis), z.dtype).astype(z.dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("axis",))
-def _softmax(z: Same, axis: int) -> Same:
-    wide = z.astype(accumulator(z.dtype))
-    e = jnp.exp(wide - jnp.max(wide, axis=axis, keepdims=True))
-    return (e / jnp.sum(e, axis=axis, keepdims=True)).astype(z.dtype)  # [V 3]
+@partial(jax.custom_vjp, nondiff_argnames=("axis", "z_dtype"))
+def _probabilities(z: Same, axis: int, z_dtype: np.dtype) -> Same:
+    """p, in float32 or wider."""
+    z = z.astype(accumulator(z_dtype))
+    e = jnp.exp(z - jnp.max(z, axis=axis, keepdims=True))
+    return e / jnp.sum(e, axis=axis, keepdims=True)  # [V 3]
 
 
-def _softmax_fwd(z: Same, axis: int) -> tuple[Same, Same]:
-    p = _softmax(z, axis)
+def _probabilities_fwd(z: Same, axis: int, z_dtype: np.dtype) -> tuple[Same, Same]:
+    p = _probabilities(z, axis, z_dtype)
     return p, p
 
 
-def _softmax_bwd(axis: int, p: Same, dp: Same) -> tuple[Same]:
-    wide = accumulator(p.dtype)
-    p_wide, dp_wide = p.astype(wide), dp.astype(wide)
-    dz = p_wide * (dp_wide - jnp.sum(dp_wide * p_wide, axis=axis, keepdims=True))  # (B3)
-    return (dz.astype(p.dtype),)
+def _probabilities_bwd(axis: int, z_dtype: np.dtype, p: Same, dp: Same) -> tuple[Same]:
+    is_likeliest = p == jnp.max(p, axis=axis, keepdims=True)
+    count = jnp.sum(is_likeliest, axis=axis, keepdims=True, dtype=p.dtype)
+    c = jnp.sum(jnp.where(is_likeliest, dp, 0) / count, axis=axis, keepdims=True)
+    dp = dp - c
+    return ((p * (dp - jnp.sum(dp * p, axis=axis, keepdims=True))).astype(z_dtype),)  # (B3)
 
 
-_softmax.defvjp(_softmax_fwd, _softmax_bwd)
+_probabilities.defvjp(_probabilities_fwd, _probabilities_bwd)

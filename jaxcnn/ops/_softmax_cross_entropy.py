@@ -1,11 +1,12 @@
 """Softmax and cross-entropy as one: the loss that the networks train with.
 
 Legend
-    z, dz   (N, K) logits       y   labels: (N,) classes or (N, K) distributions        L, dL   (N,)
-    p       (N, K) softmax of z
+    z, dz   (*lead, K) logits   y   labels: (*lead,) classes or (*lead, K) distributions        L, dL   (*lead,)
+    p       (*lead, K) softmax of z;        w   (K,) weights of classes;        a   label smoothing
 
 Forward     log p_i = z_i - m - log sum_k exp(z_k - m),  m = max_k z_k;      L[n] = - sum_i y_i log p_i   [V 4; R 1.6]
             [V 4]'s clip is not needed: no logarithm of a rounded probability is ever taken
+            With weights and smoothing y is  w_i ((1 - a) y_i + a / K);  a mask leaves losses out, as 0
 
 Backward    dL / dz_k = sum_i - (y_i / p_i) p_i ([i = k] - p_k) = - y_k + p_k sum_i y_i                     [V 12-16]
                       = p_k - y_k   where y sums to one                                                 [V 17-19; R 1.6]
@@ -13,48 +14,77 @@ Backward    dL / dz_k = sum_i - (y_i / p_i) p_i ([i = k] - p_k) = - y_k + p_k su
             and of the map z -> log p itself, with cotangent t:   dz_k = t_k - p_k sum_i t_i                     (B7)
 
 Residuals   p, or for distributions log p, and the labels; z is not kept
-Conventions one loss an example: [R 1.6] sums over them. 0 log 0 = 0, so a logit of -inf is a class ruled out; a
-            class out of range, which only jit can hide from the check, gives NaN. The loss is in float32 or wider.
+Conventions one loss per example: [R 1.6] sums over them. 0 log 0 = 0, so a logit of -inf is a class ruled out; a
+            class out of range, which only jit can hide from the check, gives NaN, and gradient 0 where dL is 0. The
+            loss is in float32 or wider.
 Sources     [V] 3.1.2, [R] 1.6 (whose p - y needs sum_i y_i = 1; the general case is here).
 """
 
 from __future__ import annotations
 
 from functools import partial
+from numbers import Real
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops._arguments import float_array
+from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array
-from jaxcnn.ops._meshes import varying_alike
+from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array, plain_distributions
+from jaxcnn.ops._meshes import laid_out_as, varying_alike
 from jaxcnn.ops._types import Losses, Scores
 
 
-def reference(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def reference(
+    logits: jax.Array,
+    labels: jax.Array,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+) -> jax.Array:
     """The plain forward."""
     z, labels = jnp.asarray(logits), jnp.asarray(labels)
+    if where is not None:
+        z = jnp.where(jnp.expand_dims(where, -1), z, 0)
     log_p = jax.nn.log_softmax(z.astype(accumulator(z.dtype)), axis=-1)
-    y = jax.nn.one_hot(labels, z.shape[-1], dtype=log_p.dtype) if are_classes(labels) else labels
+    y = plain_distributions(labels, z.shape[-1], log_p.dtype)
+    y = (1 - label_smoothing) * y + label_smoothing / z.shape[-1]
+    if weights is not None:
+        y = y * jnp.asarray(weights).astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
     is_ruled_out = (y == 0) & jnp.isneginf(log_p)
-    return -jnp.sum(y * jnp.where(is_ruled_out, 0, log_p), axis=-1)
+    loss = -jnp.sum(y * jnp.where(is_ruled_out, 0, log_p), axis=-1)
+    return loss if where is None else jnp.where(where, loss, 0)
 
 
-def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
+def softmax_cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+) -> jax.Array:
     """The cross-entropy of each example's softmax with its label.
 
     Args:
-        logits: (N, K), floating.
-        labels: (N,) integer classes in [0, K), or (N, K) floating distributions.
+        logits: (*lead, K), floating: (N, K), one example (K,), or (N, H, W, K) for a label per pixel.
+        labels: (*lead,) integer classes in [0, K), of any integer dtype, or (*lead, K) floating distributions.
+        where: (*lead,) bool, which examples count; the others have loss and gradients 0, whatever their label. All
+            where None. A mean over those that count is `loss.sum() / where.sum()`.
+        weights: (K,) floating, what the loss of each class counts; 1 where None.
+        label_smoothing: a in [0, 1): the label becomes (1 - a) y + a / K.
 
     Returns:
-        L (N,), in nats, in float32 or wider; NaN for a class out of range that only shows under jit.
+        L (*lead,), in nats, in float32 or wider; NaN for a class out of range that only shows under jit. It has no
+        gradient where its own is 0, as behind a `jnp.where`.
 
     Raises:
-        ValueError: wrong rank or dtype, labels that do not fit or are out of range.
+        ValueError: wrong rank or dtype, labels that do not fit or are out of range, an option that is not as above.
 
     Source:
         [V 4, 17], [R] 1.6: the gradient in the logits is p - y.
@@ -64,53 +94,88 @@ def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
         >>> z, label = jnp.log(jnp.array([[1.0, 3.0]])), jnp.array([0])
         >>> jax.grad(lambda z: softmax_cross_entropy(z, label).sum())(z).round(4).tolist()
         [[-0.75, 0.75]]
+        >>> softmax_cross_entropy(z, jnp.array([-1]), where=jnp.array([False])).tolist()
+        [0.0]
     """
-    z = float_array("softmax_cross_entropy", "logits", logits)
-    labels = labels_array("softmax_cross_entropy", "logits", z, labels)
-    return _loss(*varying_alike(z, labels), z.dtype)
+    op = "softmax_cross_entropy"
+    z = float_array(op, "logits", logits)
+    used = True if where is None else _mask(op, z, where)
+    labels = labels_array(op, "logits", z, labels, used)
+    if not isinstance(label_smoothing, Real) or not 0 <= label_smoothing < 1:
+        refuse(op, f"label_smoothing must be at least 0 and below 1, got {label_smoothing!r}")
+    if where is not None:
+        z = jnp.where(jnp.expand_dims(used, -1), z, 0)
+    if weights is not None or label_smoothing:
+        labels = _weighted(op, z, labels, weights, float(label_smoothing))
+    z, labels = varying_alike(z, labels)
+    loss = _loss(z, labels, jax.typeof(z))
+    return loss if where is None else jnp.where(used, loss, 0)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("z_dtype",))
-def _loss(z: Scores, labels: jax.Array, z_dtype: np.dtype) -> Losses:
-    log_p = _log_softmax(z, z_dtype)
-    return expected_surprise(distributions(labels, z.shape[1], log_p.dtype), log_p)
+def _mask(op: str, z: jax.Array, where: ArrayLike) -> jax.Array | np.ndarray:
+    """`where` as it is, an array of the losses' shape."""
+    mask = where if isinstance(where, jax.Array) else np.asarray(where)
+    if mask.dtype != bool or mask.shape != z.shape[:-1]:
+        refuse(op, f"where must be {z.shape[:-1]} bool for logits {z.shape}, got {mask.dtype} {mask.shape}")
+    return mask
 
 
-def _loss_fwd(z: Scores, labels: jax.Array, z_dtype: np.dtype) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    log_p = _log_softmax(z, z_dtype)
-    loss = _loss(z, labels, z_dtype)
+def _weighted(op: str, z: jax.Array, labels: jax.Array, weights: ArrayLike | None, smoothing: float) -> jax.Array:
+    """w_i ((1 - a) y_i + a / K), in the dtype of the loss."""
+    classes = z.shape[-1]
+    y = distributions(labels, classes, accumulator(z.dtype))
+    y = (1 - smoothing) * y + smoothing / classes
+    if weights is None:
+        return y
+    w = float_array(op, "weights", weights)
+    if w.shape != (classes,):
+        refuse(op, f"weights must be (K,) = ({classes},) for logits {z.shape}, got shape {w.shape}")
+    return y * lax.expand_dims(w.astype(y.dtype), range(y.ndim - 1))
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("z_type",))
+def _loss(z: Scores, labels: jax.Array, z_type: Any) -> Losses:
+    log_p = _log_softmax(z, z_type)
+    return expected_surprise(distributions(labels, z.shape[-1], log_p.dtype), log_p)
+
+
+def _loss_fwd(z: Scores, labels: jax.Array, z_type: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    log_p = _log_softmax(z, z_type)
+    loss = _loss(z, labels, z_type)
     return loss, (jnp.exp(log_p) if are_classes(labels) else log_p, labels)
 
 
-def _loss_bwd(z_dtype: np.dtype, saved: tuple[jax.Array, jax.Array], dl: Losses) -> tuple[jax.Array, jax.Array | None]:
+def _loss_bwd(z_type: Any, saved: tuple[jax.Array, jax.Array], dl: Losses) -> tuple[jax.Array, jax.Array | None]:
     kept, labels = saved
-    y = distributions(labels, kept.shape[1], kept.dtype)
+    y, dl_of_all = distributions(labels, kept.shape[-1], kept.dtype, dl), dl[..., None]
     if are_classes(labels):
-        return (dl[:, None] * (kept - y)).astype(z_dtype), None  # [V 17]
+        return laid_out_as((dl_of_all * (kept - y)).astype(z_type.dtype), z_type), None  # [V 17]
     p = jnp.exp(kept)
-    dz = dl[:, None] * (p * jnp.sum(y, axis=-1, keepdims=True) - y)  # [V 16]
-    dy = -dl[:, None] * kept  # (B6)
-    return dz.astype(z_dtype), dy.astype(labels.dtype)
+    dz = dl_of_all * (p * jnp.sum(y, axis=-1, keepdims=True) - y)  # [V 16]
+    dy = -dl_of_all * jnp.where((dl_of_all == 0) & jnp.isneginf(kept), 0, kept)  # (B6)
+    dy = dy.astype(labels.dtype)
+    return laid_out_as(dz.astype(z_type.dtype), z_type), laid_out_as(dy, jax.typeof(labels))
 
 
 _loss.defvjp(_loss_fwd, _loss_bwd)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("z_dtype",))
-def _log_softmax(z: Scores, z_dtype: np.dtype) -> Scores:
+@partial(jax.custom_vjp, nondiff_argnames=("z_type",))
+def _log_softmax(z: Scores, z_type: Any) -> Scores:
     """log p, in float32 or wider."""
     z = z.astype(accumulator(z.dtype))
     shifted = z - jnp.max(z, axis=-1, keepdims=True)
     return shifted - jnp.log(jnp.sum(jnp.exp(shifted), axis=-1, keepdims=True))
 
 
-def _log_softmax_fwd(z: Scores, z_dtype: np.dtype) -> tuple[Scores, Scores]:
-    log_p = _log_softmax(z, z_dtype)
+def _log_softmax_fwd(z: Scores, z_type: Any) -> tuple[Scores, Scores]:
+    log_p = _log_softmax(z, z_type)
     return log_p, log_p
 
 
-def _log_softmax_bwd(z_dtype: np.dtype, log_p: Scores, t: Scores) -> tuple[Scores]:
-    return ((t - jnp.exp(log_p) * jnp.sum(t, axis=-1, keepdims=True)).astype(z_dtype),)  # (B7)
+def _log_softmax_bwd(z_type: Any, log_p: Scores, t: Scores) -> tuple[Scores]:
+    dz = t - jnp.exp(log_p) * jnp.sum(t, axis=-1, keepdims=True)  # (B7)
+    return (laid_out_as(dz.astype(z_type.dtype), z_type),)
 
 
 _log_softmax.defvjp(_log_softmax_fwd, _log_softmax_bwd)

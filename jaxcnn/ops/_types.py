@@ -25,8 +25,8 @@ Rows = Float[Array, "*rows f"]
 Matrix = Float[Array, "f c"]
 Products = Float[Array, "*rows c"]
 Bias = Float[Array, " c"]
-Scores = Float[Array, "n k"]
-Losses = Float[Array, " n"]
+Scores = Float[Array, "*lead k"]
+Losses = Float[Array, "*lead"]
 
 # elementwise
 Same = Float[Array, "*shape"]

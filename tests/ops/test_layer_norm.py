@@ -62,3 +62,41 @@ def test_a_constant_gives_the_bias_and_finite_gradients() -> None:
 
 def test_numpy_arrays_are_welcome() -> None:
     assert ops.layer_norm(np.array([[1.0, 3.0]]), np.ones(2), np.zeros(2), epsilon=3.0).tolist() == [[-0.5, 0.5]]
+
+
+EXTREMES: dict[str, tuple[list[float], float]] = {
+    "beyond what squares hold": ([1e20, 2e20, 3e20], 1e-5),
+    "near the greatest": ([3e38, -3e38, 1e38, 0.0], 1e-5),
+    "equal": ([1.5678] * 12, 1e-12),
+    "equal and great": ([3.4e38] * 5, 1e-5),
+    "a great mean": ([1e6 + 0.25, 1e6, 1e6 + 0.5], 1e-5),
+    "one far greater": ([1e30, 1.0, 2.0, -5.0], 1e-5),
+    "tiny, beside epsilon": ([1e-20, 2e-20, 3e-20], 1e-5),
+    "tiny, with an epsilon of their size": ([1e-18, 2e-18, 3e-18], 1e-36),
+    "zeros": ([0.0] * 4, 1e-5),
+}
+
+
+@pytest.mark.parametrize(("numbers", "epsilon"), EXTREMES.values(), ids=EXTREMES.keys())
+def test_numbers_of_any_size(numbers: list[float], epsilon: float) -> None:
+    """In float32, compiled, against float64; gradients to what their greatest is."""
+    x, dy = np.array([numbers], np.float32), np.asarray(normals((1, len(numbers))), np.float32)
+    scale, bias = np.ones(len(numbers), np.float32), np.zeros(len(numbers), np.float32)
+
+    def pulled(norm: Any, dy: Any, *args: Any) -> Any:
+        y, pull = jax.vjp(lambda *args: norm(*args, epsilon=epsilon), *args)
+        return y, pull(dy)
+
+    found = jax.jit(partial(pulled, ops.layer_norm))(dy, x, scale, bias)
+    wide = [jnp.asarray(array, np.float64) for array in (dy, x, scale, bias)]
+    expected = pulled(reference.layer_norm, *wide)
+    for ours, exact in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        greatest = float(np.max(np.abs(exact)))
+        if greatest > 1e-36:  # what float32 holds
+            np.testing.assert_allclose(np.asarray(ours, np.float64), exact, rtol=0, atol=2e-5 * greatest)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1e-5, 1e-46, float("nan")])
+def test_an_epsilon_that_float32_rounds_to_0_is_refused(epsilon: float) -> None:
+    with pytest.raises(ValueError, match="layer_norm: epsilon must be positive in float32"):
+        ops.layer_norm(jnp.ones((1, 3), np.float32), jnp.ones(3), jnp.ones(3), epsilon=epsilon)

@@ -46,6 +46,20 @@ def test_softmax_against_differences() -> None:
     check(ops.softmax, reference.softmax, normals((3, 4)))
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16, np.float32])
+def test_softmax_differentiates_with_probabilities_near_one(dtype: Any) -> None:
+    """dz = (p0 p1, - p0 p1), where p0 rounds to 1 in the dtype; and 0 along the same cotangent everywhere."""
+    _, dz = value_and_gradients(ops.softmax, jnp.array([1.0, 0.0], dtype), jnp.array([6.0, 0.0], dtype))
+    right = np.exp(-6.0) / (1 + np.exp(-6.0)) ** 2
+    np.testing.assert_allclose(np.asarray(dz, np.float64), [right, -right], rtol=4 * float(jnp.finfo(dtype).eps))
+    _, dz = value_and_gradients(ops.softmax, jnp.array([1.0, 0.0], dtype), jnp.array([15.0, 0.0], dtype))
+    right = np.exp(-15.0) / (1 + np.exp(-15.0)) ** 2
+    atol = float(jnp.finfo(dtype).smallest_subnormal)
+    np.testing.assert_allclose(np.asarray(dz, np.float64), [right, -right], rtol=4e-3, atol=atol)
+    _, dz = value_and_gradients(ops.softmax, jnp.full(4, 1000.0, dtype), jnp.array([0.0, 1.0, 2.3, -0.7], dtype))
+    assert dz.tolist() == [0] * 4
+
+
 def test_fused_loss_by_hand() -> None:
     """[V 17]: z = (c, c), p = (1/2, 1/2), label 1: L = log 2, dz = p - y, times the loss's cotangent 6."""
     z, label = jnp.array([[9.0, 9.0]]), jnp.array([1])
@@ -163,3 +177,136 @@ def test_prediction_has_gradient_zero() -> None:
         [0, 1]
     ]
     assert_agree(ops.one_hot_prediction, reference.one_hot_prediction, integers((4, 5)))
+
+
+INTEGERS = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)
+
+
+class TestLabelsOfAnyDtype:
+    @pytest.mark.parametrize("dtype", INTEGERS)
+    @pytest.mark.parametrize("classes", [10, 128, 129, 255, 256, 257, 300, 70_000])
+    def test_any_number_of_classes(self, dtype: Any, classes: int) -> None:
+        """The first class, the last one that the dtype holds, and 7 of 256 in uint8, once NaN."""
+        label = jnp.asarray(np.array([0, 7, min(classes - 1, np.iinfo(dtype).max)], dtype))
+        z = jnp.zeros((3, classes), jnp.float32)
+        for module in (ops, reference):
+            for loss in (module.softmax_cross_entropy, jax.jit(module.softmax_cross_entropy)):
+                np.testing.assert_allclose(loss(z, label), np.log(classes), rtol=1e-6)
+            p = jnp.full((3, classes), 1 / classes, jnp.float32)
+            np.testing.assert_allclose(jax.jit(module.cross_entropy)(p, label), np.log(classes), rtol=1e-6)
+        dz = jax.jit(jax.grad(lambda z: ops.softmax_cross_entropy(z, label).sum()))(z)
+        assert np.argmin(dz, axis=1).tolist() == label.tolist()
+
+    @pytest.mark.parametrize("label", [-1, 3, 2**32, 2**33 + 1])
+    def test_what_is_no_class_is_nan_under_jit(self, label: int) -> None:
+        for loss in (ops.softmax_cross_entropy, ops.cross_entropy):
+            assert jnp.isnan(jax.jit(loss)(jnp.full((1, 3), 1 / 3), jnp.array([label], np.int64)))[0]
+
+
+class TestRowsThatNobodyUses:
+    @pytest.mark.parametrize("loss", [ops.softmax_cross_entropy, ops.cross_entropy])
+    @pytest.mark.parametrize("label", [-1, 99])
+    def test_gradient_0_whatever_the_label(self, loss: Any, label: int) -> None:
+        p, labels = jax.nn.softmax(normals((2, 3))), jnp.array([1, label])
+
+        def used(p: jax.Array, labels: jax.Array) -> jax.Array:
+            return jnp.sum(jnp.where(labels == 1, loss(p, labels), 0))
+
+        first = jax.jit(jax.grad(used))(p, labels)
+        assert jnp.all(first[1] == 0) and jnp.all(first[0] == jax.grad(used)(p[:1], labels[:1])[0])
+        second = jax.jit(jax.grad(lambda p, labels: jnp.sum(jnp.square(jax.grad(used)(p, labels)))))(p, labels)
+        assert jnp.all(jnp.isfinite(second)) and jnp.all(second[1] == 0)
+
+    def test_a_mask(self) -> None:
+        z, where = normals((2, 2, 3)).at[0, 1].set(jnp.nan), np.array([[True, False], [False, True]])
+        labels = jnp.array([[1, -1], [255, 2]])
+        for module in (ops, reference):
+            loss, pull = jax.vjp(lambda z, m=module: m.softmax_cross_entropy(z, labels, where=where), z)
+            alone = ops.softmax_cross_entropy(z[where], labels[where])
+            assert_equal_trees(loss, jnp.zeros((2, 2)).at[where].set(alone), roundings=8)
+            (dz,) = pull(jnp.ones((2, 2)))
+            assert jnp.all(dz[~where] == 0) and jnp.all(jnp.abs(jnp.sum(dz, axis=-1)) < 1e-12)
+
+    def test_a_label_out_of_range_that_is_used_is_refused_with_the_way_out(self) -> None:
+        with pytest.raises(ValueError, match=r"got 9 at index \(1, 0\); .* where="):
+            ops.softmax_cross_entropy(jnp.zeros((2, 1, 3)), np.array([[0], [9]]))
+
+
+class TestAnyRank:
+    def test_one_example_and_a_label_per_pixel(self) -> None:
+        z, labels = normals((2, 3, 4, 5)), np.random.default_rng(0).integers(0, 5, (2, 3, 4))
+        rows = ops.softmax_cross_entropy(z.reshape(24, 5), labels.ravel())
+        assert_equal_trees(ops.softmax_cross_entropy(z, labels), rows.reshape(2, 3, 4))
+        assert_equal_trees(ops.softmax_cross_entropy(z[0, 0, 0], labels[0, 0, 0]), rows[0])
+        p = jax.nn.softmax(z)
+        of_rows = ops.cross_entropy(p.reshape(24, 5), labels.ravel()).reshape(2, 3, 4)
+        assert_equal_trees(ops.cross_entropy(p, labels), of_rows)
+
+    @pytest.mark.parametrize("name", ["softmax_cross_entropy", "cross_entropy"])
+    def test_gradients_to_second_order(self, name: str) -> None:
+        p, labels = jax.nn.softmax(normals((2, 3, 4))), jnp.array([[0, 3, 1], [2, 2, 0]])
+        ours, plain = (getattr(m, name) for m in (ops, reference))
+        assert_agree(lambda p: ours(p, labels), lambda p: plain(p, labels), p, exact=False)
+        assert_agree(ours, plain, p, jax.nn.softmax(normals((2, 3, 4), seed=1)), exact=False)
+
+
+class TestWeightsAndSmoothing:
+    """PyTorch 2.6's F.cross_entropy(z, labels, weight=w, label_smoothing=a, reduction='none')."""
+
+    Z, W = jnp.log(jnp.array([[1.0, 2.0, 5.0], [4.0, 2.0, 2.0]])), jnp.array([1.0, 2.0, 0.5])
+
+    def test_by_hand(self) -> None:
+        log_p = np.log([[1 / 8, 2 / 8, 5 / 8], [4 / 8, 2 / 8, 2 / 8]])
+        labels = jnp.array([1, 0])
+        weighted = -np.asarray(self.W)[labels] * log_p[[0, 1], labels]
+        smooth = 0.7 * weighted - 0.1 * (log_p * np.asarray(self.W)).sum(axis=1)
+        for module in (ops, reference):
+            loss = module.softmax_cross_entropy
+            assert_equal_trees(loss(self.Z, labels, weights=self.W), jnp.asarray(weighted), roundings=16)
+            found = loss(self.Z, labels, weights=self.W, label_smoothing=0.3)
+            assert_equal_trees(found, jnp.asarray(smooth), roundings=16)
+
+    def test_gradients_to_second_order(self) -> None:
+        labels = jnp.array([1, 0])
+
+        def of(module: Any) -> Any:
+            return lambda z, w: module.softmax_cross_entropy(z, labels, weights=w, label_smoothing=0.2)
+
+        assert_agree(of(ops), of(reference), self.Z, self.W, exact=False)
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"weights": np.ones(2)}, r"weights must be \(K,\) = \(3,\) .*\(2,\)"),
+            ({"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1, got 1.0"),
+            ({"where": np.ones(2)}, r"where must be \(2,\) bool .* float64 \(2,\)"),
+        ],
+    )
+    def test_refused(self, options: Any, says: str) -> None:
+        with pytest.raises(ValueError, match=f"^softmax_cross_entropy: {says}"):
+            ops.softmax_cross_entropy(self.Z, np.array([1, 0]), **options)
+
+
+@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "cross_entropy"])
+def test_each_axis_sharded(name: str, devices: int) -> None:
+    mesh = jax.make_mesh(
+        (devices,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,), devices=jax.devices()[:devices]
+    )
+    p, y = (jax.nn.softmax(normals((8, 16), seed=seed)) for seed in (0, 1))
+    pulled = jax.jit(jax.grad(lambda p, y: jnp.sum(jnp.square(getattr(ops, name)(p, y))), argnums=(0, 1)))
+    expected = pulled(p, y)
+    for number in range(2):
+        for axis in range(2):
+            with jax.set_mesh(mesh):
+                specs = [
+                    jax.sharding.PartitionSpec(*["d" if (n, a) == (number, axis) else None for a in range(2)])
+                    for n in range(2)
+                ]
+                placed = [
+                    jax.device_put(a, jax.sharding.NamedSharding(mesh, s)) for a, s in zip((p, y), specs, strict=True)
+                ]
+                found = pulled(*placed)
+            assert_equal_trees(found, expected, roundings=16)
+            for gradient, arg in zip(found, placed, strict=True):
+                assert gradient.sharding.is_equivalent_to(arg.sharding, 2)
