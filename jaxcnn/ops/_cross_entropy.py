@@ -89,7 +89,8 @@ def _cross_entropy_bwd(
     wide = p.astype(accumulator(p.dtype))
     y, dl_of_all = distributions(labels, p.shape[-1], wide.dtype, dl), dl[..., None]
     inside = (wide > epsilon) & (wide < 1 - epsilon)
-    dp = jnp.where(inside, -dl_of_all * y / jnp.where(inside, wide, 1), 0).astype(p.dtype)  # [V 8], (B4)
+    is_used = inside & (y != 0) if are_classes(labels) else inside  # but a distribution's zeros have derivatives
+    dp = jnp.where(is_used, -dl_of_all * y / jnp.where(inside, wide, 1), 0).astype(p.dtype)  # [V 8], (B4)
     dp = laid_out_as(dp, jax.typeof(p))
     if are_classes(labels):
         return dp, None

@@ -157,7 +157,7 @@ def _moments(x: Same, axes: Axes, epsilon: float) -> Moments:
     root = np.asarray(max(sqrt(epsilon), float(limits.tiny)), x.dtype)
     greatest = jnp.max(jnp.abs(x), axes, keepdims=True)
     _, exponent = jnp.frexp(jnp.maximum(greatest, root))
-    c = jnp.ldexp(jnp.ones(exponent.shape, x.dtype), jnp.clip(1 - exponent, limits.minexp, limits.maxexp - 1))
+    c = jnp.ldexp(jnp.ones_like(greatest), jnp.clip(1 - exponent, limits.minexp, limits.maxexp - 1))
     mean = jnp.mean(x * c, axes, keepdims=True)
     rest = x * c - mean
     of_rest = jnp.mean(rest, axes, keepdims=True)
