@@ -108,7 +108,7 @@ def _fits_side_by_side(form: Form) -> bool:
     seen = images * prod(before.out) * _width(form) * form.c_in
     elements = before.tap_count * (seen + _width(form) * form.c_in * form.window.out[-1] * form.c_out)
     size = elements * form.dtypes.of_gradients.itemsize
-    return before.tap_count <= UNROLLED and may_lay_out(size, form.bytes)
+    return before.tap_count <= UNROLLED // 4 and may_lay_out(size, form.bytes)  # of rows of many taps each
 
 
 def _padded_last(form: Form, x: jax.Array) -> jax.Array:
