@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -460,3 +461,24 @@ def _train_one_filter(
     step = train.make_train_step(single_filter.apply, optimizer)
     *_, last = train.fit(state, step, images, labels, epochs=2, batch_size=batch_size)
     return evaluate(params=last.state.params)[0]["loss"] / before
+
+
+def test_what_training_gives_prints_in_a_line() -> None:
+    """A notebook shows the last value of a cell: never whole arrays."""
+    digits = data.load()
+    assert repr(digits) == (
+        "Dataset(train=Split(8,000 images of 28x28x1), test=Split(2,000 images of 28x28x1), 10 classes)"
+    )
+    optimizer = optax.sgd(0.1)
+    state = train.init_state(single_filter.init(jax.random.key(0)), optimizer, jax.random.key(1))
+    assert repr(state) == f"TrainState({count_of(state.params):,} parameters, step=0)"
+    step = train.make_train_step(single_filter.apply, optimizer)
+    report = next(iter(train.fit(state, step, *(part[:64] for part in digits.train), epochs=1, batch_size=32)))
+    assert re.fullmatch(
+        r"Report\(epoch=1, step=2, loss=\d\.\d{4}, accuracy=0\.\d{4}, images_per_second=[\d,]+\)", repr(report)
+    )
+    assert "donated" in repr(state) or "step=0" in repr(state)
+
+
+def count_of(params: Any) -> int:
+    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))

@@ -18,6 +18,9 @@ class Split(NamedTuple):
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int32]
 
+    def __repr__(self) -> str:
+        return f"Split({len(self.images):,} images of {'x'.join(map(str, np.shape(self.images)[1:]))})"
+
 
 class Dataset(NamedTuple):
     """What to train on, what is held out, and the names of the classes: a label is an index into them."""
@@ -25,6 +28,9 @@ class Dataset(NamedTuple):
     train: Split
     test: Split
     classes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Dataset(train={self.train!r}, test={self.test!r}, {len(self.classes)} classes)"
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:

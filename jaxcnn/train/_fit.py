@@ -65,6 +65,10 @@ class Report(NamedTuple):
     accuracy: float
     images_per_second: float
 
+    def __repr__(self) -> str:
+        figures = f"loss={self.loss:.4f}, accuracy={self.accuracy:.4f}, images_per_second={self.images_per_second:,.0f}"
+        return f"Report(epoch={self.epoch}, step={self.step}, {figures})"
+
     @property
     def ends_epoch(self) -> bool:
         """Whether this is the epoch's last segment."""

@@ -38,6 +38,11 @@ class TrainState(NamedTuple):
     step: jax.Array
     key: jax.Array
 
+    def __repr__(self) -> str:
+        numbers = sum(jnp.size(leaf) for leaf in jax.tree.leaves(self.params))
+        is_gone = isinstance(self.step, jax.Array) and self.step.is_deleted()
+        return f"TrainState({numbers:,} parameters, step={'donated' if is_gone else self.step})"
+
 
 # step(state, batch) -> (state, {"loss", "accuracy"})
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
