@@ -265,3 +265,24 @@ def test_a_lost_process_ends_the_others_and_training_goes_on_elsewhere(home: Pat
     out, err = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
     assert "the place differs" in err
+
+
+MORE = ["--batch-size", "200", "--validation", "6000", "--checkpoint-every", "7"]
+
+
+def test_a_finished_run_goes_on_for_more_epochs_to_the_bits_of_one_that_had_them_from_the_start(home: Path) -> None:
+    finish(start(*MORE, "--epochs", "3", "--out", "at-once", cwd=home))
+    finish(start(*MORE, "--epochs", "1", "--out", "more", cwd=home))
+    finish(start("--resume", "more", "--epochs", "3", cwd=home))
+    assert parameters(home / "more") == parameters(home / "at-once")
+    assert [line["epoch"] for line in runs.read_metrics(home / "more")] == [1, 2, 3]
+    assert runs.read_config(home / "more")["epochs"] == 3
+    out, _ = finish(start("--resume", "more", "--epochs", "3", cwd=home))
+    assert out == "more is finished: nothing is left to do\n"
+    _, err = finish(start("--resume", "more", "--epochs", "2", cwd=home), 2)
+    assert err == "jaxcnn: more has 3 epochs behind it, more than --epochs 2: ask for more\n"
+
+
+def test_more_epochs_of_a_schedule_are_refused(home: Path, whole: Path) -> None:
+    _, err = finish(start("--resume", whole.name, "--epochs", "9", cwd=home), 2)
+    assert "whole was begun with a cosine_decay_schedule over --epochs 5: with 9, its rates would have been" in err

@@ -475,9 +475,8 @@ def test_what_training_gives_prints_in_a_line() -> None:
     step = train.make_train_step(single_filter.apply, optimizer)
     report = next(iter(train.fit(state, step, *(part[:64] for part in digits.train), epochs=1, batch_size=32)))
     assert re.fullmatch(
-        r"Report\(epoch=1, step=2, loss=\d\.\d{4}, accuracy=0\.\d{4}, images_per_second=[\d,]+\)", repr(report)
+        r"Report\(epoch=1, step=1, loss=\d\.\d{4}, accuracy=0\.\d{4}, images_per_second=[\d,]+\)", repr(report)
     )
-    assert "donated" in repr(state) or "step=0" in repr(state)
 
 
 def count_of(params: Any) -> int:

@@ -188,10 +188,11 @@ def _before(session: Session, found: Checkpoint | None, checkpoints: Checkpoints
             )
         return {}
     trained_as = found.note["settings"]
+    may_differ = {"epochs"} if session.settings.schedule == "constant_schedule" else set()
     changed = [
         f"{name} is {value} in config.json, {trained_as.get(name)} in the checkpoint"
         for name, value in session.settings.to_config().items()
-        if trained_as.get(name) != value
+        if trained_as.get(name) != value and name not in may_differ
     ]
     if changed:
         raise Failure(f"{folder} cannot go on: {'; '.join(changed)}")

@@ -170,7 +170,7 @@ def train(
     else:
         config = runs.read_config(resume)
         settings, keeping = _settings_of(resume, config, asked), Keeping.of_config(resume / runs.CONFIG, config)
-        if runs.is_finished(config):
+        if runs.is_finished(config) and settings.epochs == config["epochs"]:
             print(f"{resume} is finished: nothing is left to do")
             return
     keeping = keeping.but({"checkpoint_every": checkpoint_every, "keep": keep, "tensorboard": tensorboard})
@@ -196,12 +196,34 @@ def _settings_of(folder: Path, config: dict[str, Any], asked: dict[str, Any]) ->
     from jaxcnn import runs
 
     settings = Settings.of_config(folder / runs.CONFIG, config)
+    if asked.get("epochs", settings.epochs) != settings.epochs:
+        settings = _of_other_epochs(folder, settings, asked["epochs"])
     differing = differences(asked, settings)
     if differing:
         raise Failure(
             f"{folder} was begun otherwise ({'; '.join(differing)}): leave the option out, or begin a new run"
         )
     return settings
+
+
+def _of_other_epochs(folder: Path, settings: Settings, epochs: int) -> Settings:
+    """The settings with as many epochs: the same bits as if so many had been asked for at once.
+
+    Raises:
+        Failure: the learning rates depend on how many there are, or more were trained already.
+    """
+    from jaxcnn import runs
+
+    if settings.schedule != "constant_schedule":
+        raise Failure(
+            f"{folder} was begun with a {settings.schedule} over --epochs {settings.epochs}: with {epochs}, its rates "
+            "would have been others from the start; begin a new run"
+        )
+    metrics = folder / runs.METRICS
+    trained = len(runs.read_metrics(folder)) if metrics.exists() else 0
+    if epochs < trained:
+        raise Failure(f"{folder} has {trained} epochs behind it, more than --epochs {epochs}: ask for more")
+    return settings._replace(epochs=epochs)
 
 
 def _train(
