@@ -127,8 +127,8 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_bits(cut: Path, status: st
 @pytest.mark.parametrize("cut", [signal.SIGINT], indirect=True)
 def test_what_does_not_fit_the_run_is_refused_and_nothing_is_lost(cut: Path, home: Path) -> None:
     before = {path: path.read_bytes() for path in cut.rglob("*") if path.is_file()}
-    _, err = finish(start("--resume", cut.name, "--epochs", "9", "--net", "lenet", cwd=home), 2)
-    assert "was begun otherwise (net is single_filter, asked for lenet; epochs is 5, asked for 9)" in err
+    _, err = finish(start("--resume", cut.name, "--batch-size", "9", "--net", "lenet", cwd=home), 2)
+    assert "was begun otherwise (net is single_filter, asked for lenet; batch_size is 1, asked for 9)" in err
     _, err = finish(start("--resume", cut.name, "--out", "elsewhere", cwd=home), 2)
     assert "give --resume or --out, not both" in err
     config = (cut / "config.json").read_text()
