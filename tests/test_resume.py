@@ -286,3 +286,14 @@ def test_a_finished_run_goes_on_for_more_epochs_to_the_bits_of_one_that_had_them
 def test_more_epochs_of_a_schedule_are_refused(home: Path, whole: Path) -> None:
     _, err = finish(start("--resume", whole.name, "--epochs", "9", cwd=home), 2)
     assert "whole was begun with a cosine_decay_schedule over --epochs 5: with 9, its rates would have been" in err
+
+
+def test_training_starts_from_the_parameters_of_another_run(home: Path, whole: Path) -> None:
+    finish(start(*MORE, "--epochs", "1", "--init-from", whole.name, "--out", "onward", cwd=home))
+    finish(start(*MORE, "--epochs", "1", "--init-from", f"{whole.name}/parameters.npz", "--out", "again", cwd=home))
+    assert parameters(home / "onward") == parameters(home / "again") != parameters(whole)
+    assert runs.read_config(home / "onward")["init_from"] == str(whole)
+    first = runs.read_metrics(home / "onward")[0]
+    assert first["loss"] < 0.6  # where one that is drawn begins at 2.3
+    _, err = finish(start("--net", "lenet", "--init-from", whole.name, "--out", "other", cwd=home), 2)
+    assert "whole/parameters.npz holds b, f, w; the network has conv1/bias" in err and not (home / "other").exists()

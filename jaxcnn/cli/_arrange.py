@@ -11,7 +11,7 @@ from jaxcnn.cli._completion import OFFERS
 
 PANELS = {  # of `jaxcnn train`; what is in none is what a newcomer looks for
     "Data": ("source", "download", "validation", "stream"),
-    "Optimization": ("optimizer", "learning_rate", "schedule", "warmup_steps", "clip", "early_stopping"),
+    "Optimization": ("optimizer", "learning_rate", "schedule", "warmup_steps", "clip", "early_stopping", "init_from"),
     "Computation": ("precision", "seed", "ops"),
     "Keeping": ("checkpoint_every", "keep", "tensorboard"),
     "Several devices and machines": ("devices", "distributed", "coordinator", "processes", "process_id"),

@@ -42,6 +42,7 @@ OFFERS: dict[tuple[str, str], Offer] = {  # of a command's parameter
     ("train", "precision"): names_in("jaxcnn.train", "PRECISIONS"),
     ("train", "ops"): names_in("jaxcnn.cli._settings", "OPS"),
     ("train", "resume"): run_folders,
+    ("train", "init_from"): run_folders,
     ("predict", "folder"): run_folders,
     ("report", "folders"): run_folders,
     ("explain", "folder"): run_folders,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
@@ -64,8 +65,8 @@ def run(session: Session, recorder_of: Callable[..., runs.Recorder], checkpoints
     namespace = jaxcnn.reference if settings.ops == "reference" else jaxcnn.ops
     network = runs.network(settings.net)
     optimizer = training.make_optimizer(settings.optimizer, _rates(settings, examples), clip=settings.clip)
-    init_key, order_key = keys_of(settings)
-    fresh = training.init_state(network.init(init_key), optimizer, order_key)
+    _, order_key = keys_of(settings)
+    fresh = training.init_state(initial_parameters(settings), optimizer, order_key)
     step = training.make_train_step(
         network.apply, optimizer, ops=namespace, precision=settings.precision, mesh=place.mesh
     )
@@ -91,6 +92,18 @@ def run(session: Session, recorder_of: Callable[..., runs.Recorder], checkpoints
         _draw(recorder, examples, logits.argmax(axis=-1))
     recorder.end_as("finished")  # last of all: a run that is killed before this line can be gone on with
     return recorder
+
+
+def initial_parameters(settings: Settings) -> Any:
+    """Drawn by the seed, or as another run or file has them.
+
+    Raises:
+        RunError: they are not those of this network, or damaged.
+    """
+    from jaxcnn import runs
+
+    params = runs.network(settings.net).init(keys_of(settings)[0])
+    return params if settings.init_from is None else runs.read_parameters(Path(settings.init_from), like=params)
 
 
 def _follow(

@@ -27,7 +27,7 @@ from jaxcnn.cli._interrupt import interrupt
 from jaxcnn.cli._keeping import Keeping
 from jaxcnn.cli._place import Place, place_of
 from jaxcnn.cli._processes import Processes, part, stand_by
-from jaxcnn.cli._session import Session, run
+from jaxcnn.cli._session import Session, initial_parameters, run
 from jaxcnn.cli._settings import DEFAULTS, MAX_SEED, Settings, differences, parse_clip, settle
 
 if TYPE_CHECKING:
@@ -103,6 +103,10 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Go on with the run in this folder from its newest checkpoint.")
     ] = None,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Start from the parameters of this run, or of this .npz file as a run has."),
+    ] = None,
     checkpoint_every: Annotated[
         int | None, typer.Option(min=1, help="A checkpoint after so many steps, beside the one at each epoch's end.")
     ] = None,
@@ -153,6 +157,7 @@ def train(
         "seed": seed,
         "ops": ops,
         "stream": stream or None,
+        "init_from": None if init_from is None else str(init_from.absolute()),
     }
     from jaxcnn import runs
 
@@ -248,6 +253,8 @@ def _train(
     except (ValueError, jaxcnn.data.DataError) as error:
         raise Failure(_with_options_named(str(error))) from error
     check_steps(settings, examples)
+    if resume is None:
+        initial_parameters(settings)  # what is wrong with a file to start from is said before there is a folder
     config = _config(settings, keeping, examples, place)
     console = Console(highlight=False, soft_wrap=True, quiet=not place.leads)
     session = Session(settings, examples, place, keeping, console)

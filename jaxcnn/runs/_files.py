@@ -105,13 +105,13 @@ def read_metrics(folder: Path) -> list[Metrics]:
     return lines
 
 
-def read_parameters(folder: Path, like: Params) -> Params:
-    """Read parameters.npz into the pytree of `like`, whose leaves have the shapes and dtypes to expect.
+def read_parameters(source: Path, like: Params) -> Params:
+    """Read a run's parameters.npz, or such a file, into the pytree of `like`, whose leaves have the shapes to expect.
 
     Raises:
         RunError: it is missing or damaged, or holds other names, shapes or dtypes, or numbers that are not finite.
     """
-    path = folder / PARAMETERS
+    path = source / PARAMETERS if source.is_dir() else source
     _refuse_what_is_no_file(path)
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
