@@ -240,7 +240,7 @@ def _winners(args: Arguments, y: Shape) -> int:
 
 def _moments(args: Arguments, y: Shape) -> int:
     groups = y.size // max(1, args["scale"].size)
-    return 2 * groups * accumulator(y.dtype).itemsize
+    return 5 * groups * accumulator(y.dtype).itemsize
 
 
 def _probabilities(name: str) -> Count:

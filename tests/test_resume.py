@@ -267,6 +267,7 @@ def test_a_lost_process_ends_the_others_and_training_goes_on_elsewhere(home: Pat
     assert "the place differs" in err
 
 
+@pytest.mark.long
 MORE = ["--batch-size", "200", "--validation", "6000", "--checkpoint-every", "7"]
 
 
@@ -283,6 +284,7 @@ def test_a_finished_run_goes_on_for_more_epochs_to_the_bits_of_one_that_had_them
     assert err == "jaxcnn: more has 3 epochs behind it, more than --epochs 2: ask for more\n"
 
 
+@pytest.mark.long
 def test_more_epochs_of_a_schedule_are_refused(home: Path, whole: Path) -> None:
     _, err = finish(start("--resume", whole.name, "--epochs", "9", cwd=home), 2)
     assert "whole was begun with a cosine_decay_schedule over --epochs 5: with 9, its rates would have been" in err

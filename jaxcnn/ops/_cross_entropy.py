@@ -62,7 +62,7 @@ def cross_entropy(probabilities: ArrayLike, labels: ArrayLike, *, epsilon: float
         >>> import jax, jax.numpy as jnp
         >>> p = jnp.array([[0.25, 0.75]])
         >>> jax.grad(lambda p: cross_entropy(p, jnp.array([0])).sum())(p).tolist()
-        [[-4.0, -0.0]]
+        [[-4.0, 0.0]]
     """
     p = float_array("cross_entropy", "probabilities", probabilities)
     labels = labels_array("cross_entropy", "probabilities", p, labels)

@@ -223,6 +223,7 @@ class TestAnySize:
             assert_equal_trees(export.deserialize(stored).call(x, k), jax.jit(partial(pulled, reference))(x, k))
 
 
+@pytest.mark.long
 class TestEachAxisSharded:
     """On explicit meshes the value lies as lax lays it, and a gradient as its argument."""
 
@@ -265,6 +266,7 @@ class TestEachAxisSharded:
                     assert ("d" in found[0].sharding.spec) == is_kept
 
 
+@pytest.mark.long
 class TestManyTaps:
     """Beyond what a program spells out: loops, of which the text does not grow with the taps."""
 
