@@ -267,10 +267,10 @@ def test_a_lost_process_ends_the_others_and_training_goes_on_elsewhere(home: Pat
     assert "the place differs" in err
 
 
-@pytest.mark.long
 MORE = ["--batch-size", "200", "--validation", "6000", "--checkpoint-every", "7"]
 
 
+@pytest.mark.long
 def test_a_finished_run_goes_on_for_more_epochs_to_the_bits_of_one_that_had_them_from_the_start(home: Path) -> None:
     finish(start(*MORE, "--epochs", "3", "--out", "at-once", cwd=home))
     finish(start(*MORE, "--epochs", "1", "--out", "more", cwd=home))
