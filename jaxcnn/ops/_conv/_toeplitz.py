@@ -13,27 +13,30 @@ and with x_u what tap u of the axes before it sees of x (`Window.take`), put_u i
 
 so that each is `im2col` over the axes before, with the last axis among the channels. That is W / k times as many
 multiplications as needed, most of them by zeros, in products of W C by out D where C by D is too little for a product,
-and k times fewer values to copy. Of more taps u than a program may spell out, or than may lie side by side
-(`_bounds`), a loop takes one after another.
+and k times fewer values to copy. Of more taps u than a program may spell out (`_bounds`), or than may lie side by side
+in the cache, a loop takes one after another.
 
 Zeros add no rounding, but make NaN of what is not finite: such a pixel reaches all windows of its rows (`SPREADS`).
 """
 
 from __future__ import annotations
 
+from functools import reduce
 from math import prod
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from jaxcnn.ops._bounds import UNROLLED, may_lay_out
+from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._unfold import fold_window, unfold_window
 from jaxcnn.ops._window import Window
 
 GREATEST_MATRIX = 2**22  # elements, of one u: 16 MiB in float32
+SIDE_BY_SIDE = 2**21  # bytes of x_u and B_u: beyond the cache, a loop takes one after another as fast, and holds one
 SPREADS = {"correlate": (0,), "input_gradient": (1,)}  # per map, the arguments of which what is not finite spreads
 
 
@@ -108,7 +111,7 @@ def _fits_side_by_side(form: Form) -> bool:
     seen = images * prod(before.out) * _width(form) * form.c_in
     elements = before.tap_count * (seen + _width(form) * form.c_in * form.window.out[-1] * form.c_out)
     size = elements * form.dtypes.of_gradients.itemsize
-    return before.tap_count <= UNROLLED // 4 and may_lay_out(size, form.bytes)  # of rows of many taps each
+    return before.tap_count <= UNROLLED // 4 and size <= SIDE_BY_SIDE
 
 
 def _padded_last(form: Form, x: jax.Array) -> jax.Array:
@@ -121,6 +124,16 @@ def _banded(form: Form, kernel: jax.Array) -> jax.Array:
     """B: (taps before * W * C_in, out * C_out), the inverse of what `_diagonal_sums` does, without its sum."""
     (width, out), (stride, dilation) = (_width(form), form.window.out[-1]), _last_steps(form)
     taps = jnp.moveaxis(kernel.reshape(-1, form.window.size[-1], form.c_in, form.c_out), 1, -1)  # (u, c, d, v)
+    if form.window.size[-1] <= UNROLLED // 4:  # each tap on its diagonal: less to do than to lay rows out
+        shape = (taps.shape[0], width, form.c_in, out, form.c_out)
+        w, j = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (1, 3))
+        place = w - j * np.int32(stride)
+        nothing = jnp.zeros((), taps.dtype)
+        diagonals = [
+            jnp.where(place == np.int32(v * dilation), taps[:, None, :, None, :, v], nothing)
+            for v in range(form.window.size[-1])
+        ]
+        return reduce(jnp.add, diagonals).reshape(-1, out * form.c_out)
     after = width + stride - form.window.span[-1]
     row = lax.pad(taps, jnp.zeros((), taps.dtype), (*[(0, 0, 0)] * 3, (0, after, dilation - 1)))
     rows = jnp.broadcast_to(row[..., None, :], (*row.shape[:-1], out, width + stride))
