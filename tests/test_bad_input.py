@@ -296,7 +296,7 @@ CASES = {
             "--warmup-steps must be fewer than the 3000 steps, got 100000",
         ),
         Case("train --resume young --out new", "give --resume or --out, not both"),
-        Case("train --resume young --epochs 9", r"was begun otherwise \(epochs is 4, asked for 9\)"),
+        Case("train --resume young --batch-size 9", r"was begun otherwise \(batch_size is \d+, asked for 9\)"),
         Case("train --source .", "takes no source"),
         Case("train --data mnist --source . --download", "give --source '.' or --download, not both"),
         Case("train --processes 2", "--coordinator, --processes and --process-id go together"),

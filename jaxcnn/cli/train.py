@@ -253,7 +253,7 @@ def _train(
     except (ValueError, jaxcnn.data.DataError) as error:
         raise Failure(_with_options_named(str(error))) from error
     check_steps(settings, examples)
-    if resume is None:
+    if settings.init_from is not None and resume is None:
         initial_parameters(settings)  # what is wrong with a file to start from is said before there is a folder
     config = _config(settings, keeping, examples, place)
     console = Console(highlight=False, soft_wrap=True, quiet=not place.leads)
