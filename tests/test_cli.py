@@ -276,6 +276,29 @@ def test_predict_reads_standard_input_and_says_when_it_is_unsure(
     assert answer["file"] == "-" and answer["unsure"] is False
 
 
+def test_predict_splits_several_digits_and_shows_what_it_saw(
+    trained: tuple[Path, str], tmp_path: Path, refusal: Refusal
+) -> None:
+    folder, _ = trained
+    images = data.load().test.images
+    row = np.concatenate([np.pad(255 - images[k, :, :, 0], 4, constant_values=255) for k in (0, 1, 2)], axis=1)
+    Image.fromarray(row).resize((row.shape[1] * 4, row.shape[0] * 4)).save(tmp_path / "row.png")
+    assert "row.png shows 3 digits: give --split to read them" in refusal("predict", folder, "row.png", cwd=tmp_path)
+    out = run("predict", folder, "row.png", "--split", "--show", "seen.png", cwd=tmp_path)
+    assert re.match(r"row.png: (\d\??){3}\n", out) and out.endswith("seen.png written\n")
+    with Image.open(tmp_path / "seen.png") as seen:
+        assert seen.format == "PNG"
+    assert "seen.png exists, and nothing is overwritten" in refusal(
+        "predict", folder, "row.png", "--split", "--show", "seen.png", cwd=tmp_path
+    )
+    assert "--show must name a .png file" in refusal("predict", folder, "row.png", "--show", "seen.jpg", cwd=tmp_path)
+    assert "there is no folder" in refusal("predict", folder, "row.png", "--show", "no/seen.png", cwd=tmp_path)
+    (answer,) = json.loads(run("predict", folder, "row.png", "--split", "--json", cwd=tmp_path))["images"]
+    lefts = [digit["box"][1] for digit in answer["digits"]]
+    assert len(answer["prediction"]) == 3 and lefts == sorted(lefts)
+    assert all(set(digit) == {"box", "prediction", "unsure", "probabilities"} for digit in answer["digits"])
+
+
 def test_a_picture_that_cannot_be_read_says_why(
     trained: tuple[Path, str], pictures: list[Path], home: Path, refusal: Refusal
 ) -> None:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from jaxcnn._whole import WHOLE
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._folder import warn_of_unfinished
@@ -20,15 +21,35 @@ from jaxcnn.cli._folder import warn_of_unfinished
 if TYPE_CHECKING:
     import numpy as np
 
+    from jaxcnn.pictures import Found
+    from jaxcnn.runs import Run
+
 MOST_WITH_BARS = 5
+MOST_SHOWN = 20  # pictures in one drawing
 
 
-class Found(NamedTuple):
+class Read(NamedTuple):
     """What was read, each with the name to call it by, and (name, reason) of what in a folder was not."""
 
     names: list[str]
-    pictures: list[np.ndarray]
+    found: list[Found]
     passed_over: list[tuple[str, str]]
+
+
+class Answer(NamedTuple):
+    """What a network says of one digit: the classes' names, their probabilities, and whether it is unsure."""
+
+    classes: list[str]
+    probabilities: np.ndarray
+    is_unsure: bool
+
+    @property
+    def name(self) -> str:
+        return self.classes[int(self.probabilities.argmax())]
+
+    def as_json(self) -> dict[str, object]:
+        values = {name: float(value) for name, value in zip(self.classes, self.probabilities, strict=True)}
+        return {"prediction": self.name, "unsure": self.is_unsure, "probabilities": values}
 
 
 def predict(
@@ -39,57 +60,75 @@ def predict(
             metavar="IMAGE...", help="Pictures (PNG, JPEG, WebP, BMP, GIF, TIFF), folders of them, or - for stdin."
         ),
     ],
+    split: Annotated[bool, typer.Option("--split", help="Read several digits, left to right, line by line.")] = False,
+    show: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw what the network saw; must not exist.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
 ) -> None:
     """Name the digit on each picture, a photo or a drawing.
 
-    Dark on light or light on dark, of any size: the digit is found, and made as MNIST's were. What is 28x28 pixels and
-    white on black is taken as it is. Where the network is not sure, a question mark says so. The bars are the
-    probabilities of all ten classes; of more than five pictures there is a line each.
+    Dark on light or light on dark, of any size, in any light: the digit is found, and made as MNIST's were. What is
+    28x28 pixels and white on black is taken as it is. Where the network is not sure, a question mark says so. The bars
+    are the probabilities of all ten classes; of more than five pictures there is a line each.
     """
     import json
 
-    import numpy as np
-
-    from jaxcnn import predict as library
     from jaxcnn import runs
     from jaxcnn.pictures import SIDE
 
+    _check_out(show)
     devices()
     run = runs.read(folder)
     warn_of_unfinished(run)
     if run.network.image_shape != (SIDE, SIDE, 1):
         raise Failure(f"{folder} takes images of {run.network.image_shape}; pictures are made {SIDE}x{SIDE}, grey")
-    classes, data = run.config["data"]["classes"], run.config["data"]["name"]
-    found = _read_all(images, digits=data.startswith("mnist"))
-    rows = np.concatenate(list(library.in_batches(run, np.stack(found.pictures))))
+    read = _read_all(images, digits=run.config["data"]["name"].startswith("mnist"), split=split)
+    answers = _answers(run, read.found)
+    if show is not None:
+        _draw(read, answers, show)
     if as_json:
-        answers = [
-            {
-                "file": name,
-                "prediction": classes[int(np.argmax(row))],
-                "unsure": library.is_unsure(row),
-                "probabilities": {name: float(value) for name, value in zip(classes, row, strict=True)},
-            }
-            for name, row in zip(found.names, rows, strict=True)
+        documents = [
+            {"file": name, **_document(found, some, split=split)}
+            for name, found, some in zip(read.names, read.found, answers, strict=True)
         ]
-        passed_over = [{"file": name, "reason": reason} for name, reason in found.passed_over]
-        print(json.dumps({"run": str(folder), "images": answers, "passed_over": passed_over}, indent=2))
+        passed_over = [{"file": name, "reason": reason} for name, reason in read.passed_over]
+        print(json.dumps({"run": str(folder), "images": documents, "passed_over": passed_over}, indent=2))
         return
     console = Console(highlight=False, soft_wrap=True)
-    for name, row in zip(found.names, rows, strict=True):
-        console.print(f"{escape(name)}: {_answer(classes, row, is_unsure=library.is_unsure(row))}")
-        if len(rows) <= MOST_WITH_BARS:
-            console.print(_bars(classes, row))
-    for _, reason in found.passed_over:
+    for name, some in zip(read.names, answers, strict=True):
+        if split:
+            word = "".join(f"{answer.name}?" if answer.is_unsure else answer.name for answer in some)
+            console.print(f"{escape(name)}: [bold]{escape(word)}[/]")
+            for number, answer in enumerate(some, 1):
+                if answer.is_unsure:
+                    console.print(f"  digit {number}: {_line(answer)}")
+        else:
+            console.print(f"{escape(name)}: {_line(some[0])}")
+            if len(answers) <= MOST_WITH_BARS:
+                console.print(_bars(some[0]))
+    for _, reason in read.passed_over:
         console.print(f"passed over: {escape(reason)}")
+    if show is not None:
+        console.print(f"{escape(str(show))} written")
 
 
-def _read_all(images: list[Path], *, digits: bool) -> Found:
+def _check_out(show: Path | None) -> None:
+    if show is None:
+        return
+    if show.suffix.lower() != ".png":
+        raise Failure(f"--show must name a .png file, got {show}")
+    if show.exists():
+        raise Failure(f"{show} exists, and nothing is overwritten: give another --show")
+    if not show.parent.is_dir():
+        raise Failure(f"there is no folder {show.parent}")
+
+
+def _read_all(images: list[Path], *, digits: bool, split: bool) -> Read:
     """Every picture; one that is named must be readable, of a folder's those are taken that are."""
-    from jaxcnn.pictures import PictureError, read
+    from jaxcnn.pictures import PictureError
 
-    found, complaints = Found([], [], []), []
+    read, complaints = Read([], [], []), []
     if [str(image) for image in images].count("-") > 1:
         raise Failure("standard input can be read once: give - once")
     listed: list[tuple[Path, bool]] = []
@@ -98,28 +137,82 @@ def _read_all(images: list[Path], *, digits: bool) -> Found:
     stderr = Console(stderr=True)
     for image, is_listed in track(listed, "reading", console=stderr, transient=True, disable=not stderr.is_terminal):
         try:
-            if image.is_dir():
-                raise PictureError(f"{image} is a folder")
-            if str(image) == "-":
-                if sys.stdin is None or sys.stdin.isatty():
-                    raise Failure("standard input is closed or a terminal: pipe a picture into it")
-                picture = read(sys.stdin.buffer, name="standard input", digits=digits)
-            else:
-                picture = read(image, digits=digits)
+            found = _found(image, digits=digits, split=split)
         except PictureError as error:
             if is_listed:
-                found.passed_over.append((str(image), str(error)))
+                read.passed_over.append((str(image), str(error)))
             else:
                 complaints.append(str(error))
             continue
-        found.names.append(str(image))
-        found.pictures.append(picture)
+        read.names.append(str(image))
+        read.found.append(found)
     if complaints:
         raise Failure("; ".join(complaints))
-    if not found.pictures:
-        reasons = "; ".join(reason for _, reason in found.passed_over[:3]) or "nothing is in it"
+    if not read.found:
+        reasons = "; ".join(reason for _, reason in read.passed_over[:3]) or "nothing is in it"
         raise Failure(f"no picture in {', '.join(map(str, images))}: {reasons}")
+    return read
+
+
+def _found(image: Path, *, digits: bool, split: bool) -> Found:
+    from jaxcnn.pictures import PictureError, find
+
+    if image.is_dir():
+        raise PictureError(f"{image} is a folder")
+    if str(image) == "-":
+        if sys.stdin is None or sys.stdin.isatty():
+            raise Failure("standard input is closed or a terminal: pipe a picture into it")
+        found = find(sys.stdin.buffer, name="standard input", digits=digits, several=split)
+    else:
+        found = find(image, digits=digits, several=split)
+    if not split and len(found.digits) > 1:
+        name = "standard input" if str(image) == "-" else image
+        raise PictureError(f"{name} shows {len(found.digits)} digits: give --split to read them from left to right")
     return found
+
+
+def _answers(run: Run, found: list[Found]) -> list[list[Answer]]:
+    """Of each picture, of each digit on it."""
+    import numpy as np
+
+    from jaxcnn import predict as library
+
+    images = np.stack([digit.image for one in found for digit in one.digits])
+    was_cut_out = np.array([not one.as_it_was for one in found for _ in one.digits])
+    rows = np.concatenate(list(library.in_batches(run, images)))
+    if was_cut_out.any():
+        rows[was_cut_out] = library.of_photographs(run, images[was_cut_out])
+    answers = iter([Answer(run.config["data"]["classes"], row, library.is_unsure(row)) for row in rows])
+    return [[next(answers) for _ in one.digits] for one in found]
+
+
+def _document(found: Found, answers: list[Answer], *, split: bool) -> dict[str, object]:
+    if not split:
+        return answers[0].as_json()
+    digits = [{"box": digit.box, **answer.as_json()} for digit, answer in zip(found.digits, answers, strict=True)]
+    return {"prediction": "".join(answer.name for answer in answers), "digits": digits}
+
+
+def _draw(read: Read, answers: list[list[Answer]], out: Path) -> None:
+    from jaxcnn import figures
+
+    if len(read.found) > MOST_SHOWN:
+        read = Read(read.names[:MOST_SHOWN], read.found[:MOST_SHOWN], [])
+        Console(stderr=True).print(f"of {len(answers)} pictures the first {MOST_SHOWN} are drawn")
+    rows = [
+        figures.Seen(
+            Path(name).name,
+            found.picture,
+            [digit.box for digit in found.digits],
+            [digit.image for digit in found.digits],
+            [answer.name for answer in some],
+            [not answer.is_unsure for answer in some],
+        )
+        for name, found, some in zip(read.names, read.found, answers[: len(read.found)], strict=True)
+    ]
+    drawn = figures.photograph(figures.seen(rows))
+    with WHOLE, out.open("xb") as file:
+        file.write(drawn)
 
 
 def _within(folder: Path) -> list[Path]:
@@ -127,23 +220,22 @@ def _within(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _answer(classes: list[str], row: np.ndarray, *, is_unsure: bool) -> str:
-    first, second = (int(number) for number in row.argsort()[::-1][:2])
-    if not is_unsure:
-        return f"[bold]{escape(classes[first])}[/]"
-    return (
-        f"[bold]{escape(classes[first])}?[/]  (unsure: {_share(classes, row, first)}, {_share(classes, row, second)})"
-    )
+def _line(answer: Answer) -> str:
+    name = escape(answer.name)
+    if not answer.is_unsure:
+        return f"[bold]{name}[/]"
+    first, second = (int(number) for number in answer.probabilities.argsort()[::-1][:2])
+    return f"[bold]{name}?[/]  (unsure: {_share(answer, first)}, {_share(answer, second)})"
 
 
-def _share(classes: list[str], row: np.ndarray, number: int) -> str:
-    return f"{escape(classes[number])} {100 * row[number]:.0f} %"
+def _share(answer: Answer, number: int) -> str:
+    return f"{escape(answer.classes[number])} {100 * answer.probabilities[number]:.0f} %"
 
 
-def _bars(classes: list[str], probabilities: np.ndarray) -> Table:
-    best = int(probabilities.argmax())
+def _bars(answer: Answer) -> Table:
+    best = int(answer.probabilities.argmax())
     table = Table(box=None, show_header=False)
-    for number, (name, value) in enumerate(zip(classes, probabilities, strict=True)):
+    for number, (name, value) in enumerate(zip(answer.classes, answer.probabilities, strict=True)):
         style = "bold" if number == best else ""
         bar = Bar(size=1, begin=0, end=float(value), width=40, color="green" if number == best else "blue")
         table.add_row(escape(name), bar, f"{value:.4f}", style=style)

@@ -1,10 +1,13 @@
 """Pictures of a run, drawn with matplotlib.
 
-`explain`, `learning_curve`, `learning_curves` and `confusion_matrix` return a `Figure`, which `png` turns into a file's
-bytes and `svg` into an element of a page.
+`explain`, `seen`, `learning_curve`, `learning_curves` and `confusion_matrix` return a `Figure`, which `png` turns into
+a file's bytes and `svg` into an element of a page.
 """
 
 from jaxcnn.figures._explain import explain as explain
+from jaxcnn.figures._seen import Seen as Seen
+from jaxcnn.figures._seen import seen as seen
+from jaxcnn.figures._style import photograph as photograph
 from jaxcnn.figures._style import png as png
 from jaxcnn.figures._style import svg as svg
 from jaxcnn.figures._trace import EQUATIONS as EQUATIONS

@@ -1,36 +1,88 @@
-"""A digit on any ground, made into a picture as MNIST's own were made.
+"""Digits on any ground, made into pictures as MNIST's own were made.
 
     colours (H, W, 3)   the picture
-    ink     (H, W)      how far a pixel is from its background, along the colour in which the ink differs most
-    digit   (h, w)      the ink of the digit alone, from 0 to 1, cropped
+    density (H, W)      where ink is above its ground (`_ink`), once as light ink and once as dark
+    mask    (H, W)      where there is ink, in connected parts, some of which are strokes (`_parts`)
+    cover   (h, w)      one digit's ink, 0 to 1, cropped
     result  (28, 28)    its longer side 20 pixels, its centre of mass at the centre
 
-The background is a quadratic surface in each colour, fitted to the border first and then to all that lies near it, so
-that uneven light is part of it. What is wider than any stroke, as a shadow, is taken off after that.
+How wide the pen is, nobody says. So the ink is looked for with squares of every width, and of all the readings that one
+is taken whose strokes are the longest and darkest that stay as they are from width to width: what a square cuts out of
+something larger, of a shadow or a table, changes with the square.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
+from jaxcnn.pictures import _ink, _parts
+
 SIDE, LONGER_SIDE, CENTRE = 28, 20, 14  # MNIST's: the centre of mass is within half a pixel of (14, 14)
-LEAST_CONTRAST = 12.0  # of 255: what differs less from its background is no ink
-LEAST_CLEARANCE = 6.0  # and in deviations of the background's noise
-EDGE = 0.35  # of the ink's usual strength, where the digit ends
-SPECK = 0.06  # of the largest part: what is smaller is dirt
-LEAST_SIDE = 8  # pixels of the digit's longer side: nobody could read it
+WIDTHS = 0.5 * 0.78 ** np.arange(13)  # of the picture's longer side: the squares
+CLEAR = 1.6  # so many times a stroke's width is the square that shows all of it
+EDGE = 0.45  # of the ink's usual density, where a stroke ends
+FAINT = 0.55  # of the ink's usual density: a part that is fainter is none of the pen's
+LASTS = 4  # widths: what stays as it is over so many is a stroke
+AT_EDGE = 0.3  # the worth of a stroke that reaches the picture's edge
+LEAST_SIDE = 8  # pixels of a digit's longer side: nobody could read it
 LEAST_STROKE = 1.6  # in pixels of the result: 95 % of MNIST's strokes are wider
+VARIATIONS = ((-10, 1.0), (10, 1.0), (0, 0.88))  # degrees, scale
 ENLARGED = 8  # times the result, where strokes are measured and thickened
 
 
-def prepare(picture: np.ndarray) -> np.ndarray | None:
-    """The digit on a picture as uint8 (28, 28, 1), white on black, or None where nothing stands out.
+class Digit(NamedTuple):
+    """A digit as uint8 (28, 28, 1), and where it is: its first row and column, and the ones after its last."""
+
+    image: np.ndarray
+    box: tuple[int, int, int, int]
+
+
+class Reading(NamedTuple):
+    """The ink that squares of one width show, its usual density, the number of the part at each place, the strokes."""
+
+    ink: np.ndarray
+    level: float
+    numbers: np.ndarray
+    strokes: list[_parts.Part]
+
+
+def digits(picture: np.ndarray) -> list[Digit]:
+    """The digits on a picture, white on black, line by line from left to right; none where nothing stands out.
 
     Args:
         picture: (H, W) or (H, W, 3), brightness or colours from 0 to 255, at least 2x2; best of a few hundred pixels.
-            The digit may be dark or light, of any size and anywhere, but whole, and alone on its ground.
+            The digits may be dark or light, of any size and anywhere, but whole, in any light, and apart.
+
+    Raises:
+        ValueError: another shape.
+
+    Example:
+        >>> import numpy as np
+        >>> paper = np.full((300, 200), 240)
+        >>> paper[60:180, 60:75] = paper[60:180, 110:125] = 30  # eleven
+        >>> paper[100:] //= 2  # the edge of a shadow
+        >>> [digit.box for digit in digits(paper)]
+        [(60, 60, 180, 75), (60, 110, 180, 125)]
+    """
+    colours = np.asarray(picture, np.float32)
+    if colours.ndim == 2:
+        colours = np.repeat(colours[:, :, None], 3, axis=2)
+    if colours.ndim != 3 or colours.shape[2] != 3 or min(colours.shape[:2]) < 2:
+        raise ValueError(f"picture must be (H, W) or (H, W, 3), at least 2x2, got {np.shape(picture)}")
+    reading = _best_reading(colours)
+    if reading is None:
+        return []
+    found = (digit for digit in _parts.digits_of(reading.strokes) if max(digit.rows, digit.columns) >= LEAST_SIDE)
+    return [Digit(_centred(_scaled(_cover(reading, digit)))[:, :, None], digit.box) for digit in found]
+
+
+def prepare(picture: np.ndarray) -> np.ndarray | None:
+    """The largest digit on a picture as uint8 (28, 28, 1), white on black, or None where nothing stands out.
+
+    Args:
+        picture: as for `digits`.
 
     Raises:
         ValueError: another shape.
@@ -42,153 +94,100 @@ def prepare(picture: np.ndarray) -> np.ndarray | None:
         >>> one = prepare(paper)
         >>> one.shape, str(one.dtype), int(one.max())
         ((28, 28, 1), 'uint8', 255)
-        >>> rows, columns = np.nonzero(one[:, :, 0] > 127)
-        >>> int(rows.min()), int(rows.max())
-        (4, 23)
+        >>> int(np.count_nonzero(one.max(axis=(1, 2)) > 127))  # rows
+        20
         >>> prepare(np.full((300, 200), 240)) is None
         True
     """
-    colours = np.asarray(picture, np.float32)
-    if colours.ndim == 2:
-        colours = np.repeat(colours[:, :, None], 3, axis=2)
-    if colours.ndim != 3 or colours.shape[2] != 3 or min(colours.shape[:2]) < 2:
-        raise ValueError(f"prepare: picture must be (H, W) or (H, W, 3), at least 2x2, got {np.shape(picture)}")
-    digit = max(_digits(colours), key=np.size, default=None)  # strokes span more than what they enclose
-    return None if digit is None else _centred(_scaled(digit))[:, :, None]
+    found = digits(picture)
+    return max(found, key=_area).image if found else None
 
 
-def _digits(colours: np.ndarray) -> Iterator[np.ndarray]:
-    """The digit as what is on one side of the background, dark or light; as either, where much lies on both."""
-    background, is_close = _background(colours)
-    apart = colours - background
-    flat = apart.reshape(-1, 3)
-    axis = np.linalg.eigh(flat.T @ flat)[1][:, -1]  # in which they vary most
-    cubes = (apart @ axis) ** 3  # noise, though everywhere, is little in them
-    above, below = np.sum(cubes[cubes > 0]), -np.sum(cubes[cubes < 0])
-    is_on_both = not is_close and min(above, below) > 0.02 * max(above, below)  # as paper in a shadow and out of it
-    for sign, is_ink in ((1, is_on_both or above >= below), (-1, is_on_both or above < below)):
-        digit = _digit(_ink(background, apart, sign * axis)) if is_ink else None
-        if digit is not None:
-            yield digit
+def varied(image: np.ndarray) -> np.ndarray:
+    """A digit (28, 28, 1) as it is, turned a little either way, and a little smaller: (4, 28, 28, 1), uint8.
 
+    A network whose answer depends on such a change does not know the digit, however sure it is of one of the four.
 
-def _ink(background: np.ndarray, apart: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    along = apart @ axis
-    if min(along.shape) > 64:
-        along = _blurred(along)
-    ground = _opened(along, max(3, min(along.shape) // 3))
-    ink = along - ground
-    if axis.sum() < -0.5:  # dark ink is fainter in a shadow, as its paper is darker
-        light = np.maximum((background + ground[:, :, None] * axis).mean(axis=2), 16)
-        ink = ink * (np.median(light) / light)
-    return ink
-
-
-def _background(colours: np.ndarray) -> tuple[np.ndarray, bool]:
-    """A constant, then a plane, then a quadratic surface, each through what the one before leaves near.
-
-    And whether the border lies close to the last; where it does not, as with a shadow's edge, it is the constant.
+    Example:
+        >>> import numpy as np
+        >>> varied(np.full((28, 28, 1), 255, np.uint8)).shape
+        (4, 28, 28, 1)
     """
-    height, width, _ = colours.shape
-    grid = np.meshgrid(
-        np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32), indexing="ij"
+    import cv2
+
+    middle = ((SIDE - 1) / 2, (SIDE - 1) / 2)
+    changes = [cv2.getRotationMatrix2D(middle, angle, scale) for angle, scale in VARIATIONS]
+    changed = [cv2.warpAffine(image[:, :, 0], change, (SIDE, SIDE)) for change in changes]
+    return np.stack([image[:, :, 0], *changed])[:, :, :, None]
+
+
+def _area(digit: Digit) -> int:
+    top, left, bottom, right = digit.box
+    return (bottom - top) * (right - left)
+
+
+def _best_reading(colours: np.ndarray) -> Reading | None:
+    longer_side = max(colours.shape[:2])
+    widths = sorted({2 * round(share * longer_side / 2) + 1 for share in WIDTHS} - {1})
+    best, most = None, 0.0
+    for density in _ink.densities(colours):
+        noise = _ink.noise_of(density)
+        readings = [reading for width in widths if (reading := _reading(density, width, noise)) is not None]
+        for reading in readings:
+            worth = sum(_worth(stroke, reading, readings) for stroke in reading.strokes)
+            if worth > 1.1 * most:  # of equals the first, which has the narrower squares
+                best, most = reading, worth
+    return best
+
+
+def _reading(density: np.ndarray, width: int, noise: float) -> Reading | None:
+    ink = _ink.ink_of(density, width)
+    level = _ink.level_of(ink, noise)
+    if level is None:
+        return None
+    numbers, parts = _parts.parts_of(_parts.without_lines(ink > EDGE * level), ink)
+    among = _is_any_of(numbers, _parts.inner(parts, ink.shape))
+    level = _ink.level_of(ink, noise, among) or level  # the digit's own, and not that of the table beside it
+    numbers, parts = _parts.parts_of(_parts.without_lines(ink > EDGE * level), ink)
+    pens = [part for part in parts if CLEAR * part.width <= width and part.ink > FAINT * level]
+    strokes = _parts.inner(pens, ink.shape)
+    return Reading(ink, level, numbers, strokes) if strokes else None
+
+
+def _worth(stroke: _parts.Part, reading: Reading, readings: list[Reading]) -> float:
+    """Its length, times its density squared, times how many of the readings have it as well."""
+    near = max(2.0, 0.05 * max(stroke.rows, stroke.columns))
+    lasting = sum(
+        any(max(abs(a - b) for a, b in zip(stroke.box, one.box, strict=True)) <= near for one in other.strokes)
+        for other in readings
     )
-    y, x = (part.ravel() for part in grid)
-    terms = np.stack([np.ones_like(y), y, x, y**2, y * x, x**2], axis=1)
-    flat = colours.reshape(-1, 3)
-    is_border = np.maximum(np.abs(y), np.abs(x)) > 0.85
-    everywhere = np.ones_like(is_border)
-    constant = np.broadcast_to(np.median(flat[is_border], axis=0), flat.shape)
-    distance = np.linalg.norm(flat - constant, axis=1)
-    for among, degree in ((is_border, 3), (is_border, 6), (everywhere, 6), (everywhere, 6)):
-        near = among & (distance <= 3 * np.median(distance[is_border]) + 4)
-        basis = terms[near, :degree]
-        surface = terms[:, :degree] @ np.linalg.lstsq(basis.T @ basis, basis.T @ flat[near], rcond=None)[0]
-        distance = np.linalg.norm(flat - surface, axis=1)
-    is_close = np.quantile(distance[is_border], 0.75) <= LEAST_CONTRAST + 4 * _noise(colours)
-    return (surface if is_close else constant).reshape(colours.shape), bool(is_close)
+    share = 1 if _parts.is_within(stroke, reading.ink.shape) else AT_EDGE
+    return share * (min(lasting, LASTS) - 0.9) * stroke.ink**2 * stroke.area / stroke.width
 
 
-def _noise(values: np.ndarray) -> float:
-    """The deviation of what changes from one pixel to the next, by the median: strokes do not count."""
-    return float(np.median(np.abs(np.diff(values, axis=1)))) / (0.6745 * np.sqrt(2))
+def _is_any_of(numbers: np.ndarray, parts: list[_parts.Part]) -> np.ndarray:
+    return np.isin(numbers, [number for part in parts for number in part.numbers])
 
 
-def _opened(values: np.ndarray, width: int) -> np.ndarray:
-    """A landscape with every peak narrower than `width` cut off."""
-    return _greatest_nearby(-_greatest_nearby(-values, width), width)
+def _cover(reading: Reading, digit: _parts.Part) -> np.ndarray:
+    import cv2
 
-
-def _greatest_nearby(values: np.ndarray, width: int) -> np.ndarray:
-    """The maximum of each square of `width`: of twos, of those the maxima of fours, and so on."""
-    values = np.pad(values, (width // 2, width - 1 - width // 2), mode="edge")
-    span = 1
-    while span < width:
-        step = min(span, width - span)
-        values = np.maximum(values[step:], values[:-step])
-        values = np.maximum(values[:, step:], values[:, :-step])
-        span += step
-    return values
-
-
-def _blurred(values: np.ndarray) -> np.ndarray:
-    padded = np.pad(values, 1, mode="edge")
-    return np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).mean(axis=(-2, -1))
-
-
-def _digit(ink: np.ndarray) -> np.ndarray | None:
-    ground, noise = _ground(ink)
-    ink = ink - ground
-    strong = ink > max(LEAST_CONTRAST, LEAST_CLEARANCE * noise, 0.25 * ink.max())
-    if not strong.any():
-        return None
-    level = np.median(ink[strong])
-    parts = _parts(ink > max(EDGE * level, 3 * noise))
-    kept = np.isin(parts, _parts_of_the_digit(parts))
-    rows, columns = (np.nonzero(kept.any(axis=axis))[0] for axis in (1, 0))
-    if max(np.ptp(rows), np.ptp(columns)) + 1 < LEAST_SIDE:
-        return None
-    around = _greatest_nearby(kept, 3)
-    digit = np.where(around, np.clip(ink / level, 0, 1), 0)
-    return digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-
-
-def _ground(ink: np.ndarray) -> tuple[float, float]:
-    """Where the values without ink lie, and their deviation: by the shortest interval that holds a quarter of them."""
-    low = np.sort(ink[ink <= ink.min() + 0.75 * np.ptp(ink)])
-    quarter = len(low) // 4
-    widths = low[quarter:] - low[: len(low) - quarter]
-    first = int(np.argmin(widths))
-    return float(low[first : first + quarter + 1].mean()), float(widths[first]) / 0.637  # as a normal distribution's
-
-
-def _parts(mask: np.ndarray) -> np.ndarray:
-    """A number a connected part, 0 where there is none: the greatest number of its pixels, spread until all have it."""
-    parts = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
-    while True:
-        spread = np.where(mask, _greatest_nearby(parts, 3), 0)
-        spread = np.concatenate([[0], spread.ravel()])[spread]  # and on from there
-        if np.array_equal(spread, parts):
-            return parts
-        parts = spread
-
-
-def _parts_of_the_digit(parts: np.ndarray) -> np.ndarray:
-    """Without specks, and without what reaches in from the edge, unless that is nearly all there is."""
-    names, sizes = np.unique(parts[parts > 0], return_counts=True)
-    at_edge = np.isin(names, np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
-    if sizes[~at_edge].sum() > 0.1 * sizes.sum():
-        names, sizes = names[~at_edge], sizes[~at_edge]
-    return names[sizes >= SPECK * sizes.max()]
+    mask = _is_any_of(reading.numbers, [digit]).astype(np.uint8)
+    around = cv2.dilate(mask, np.ones((3, 3), np.uint8)) > 0
+    cover = np.where(around, np.clip(reading.ink / reading.level, 0, 1), 0)
+    return cover[digit.top : digit.bottom, digit.left : digit.right]
 
 
 def _scaled(digit: np.ndarray) -> np.ndarray:
     """Its longer side at 20 pixels, strokes that would be too thin thickened."""
+    import cv2
+
     large = _resized(digit, ENLARGED * LONGER_SIDE)
     lacking = ENLARGED * LEAST_STROKE - _stroke_width(large > 0.5)
     if lacking >= 1:
         margin = round(lacking)
-        large = _resized(_greatest_nearby(np.pad(large, margin), margin + 1), ENLARGED * LONGER_SIDE)
+        thick = cv2.dilate(np.pad(large, margin), np.ones((margin + 1, margin + 1), np.uint8))
+        large = _resized(thick, ENLARGED * LONGER_SIDE)
     small = _resized(large, LONGER_SIDE)
     return small / small.max()
 
