@@ -12,6 +12,7 @@ import numpy as np
 import jaxcnn.ops
 from jaxcnn import pictures
 from jaxcnn.train import as_floats
+from jaxcnn.train._inputs import hinted
 
 if TYPE_CHECKING:
     from jaxcnn.runs import Run
@@ -23,8 +24,16 @@ SURE = 0.9
 
 
 def probabilities(run: Run, images: np.ndarray | jax.Array) -> jax.Array:
-    """The probabilities (N, K), float32, of each class on images (N, H, W, C), uint8 or floats in [0, 1]."""
-    logits = run.network.apply(run.params, as_floats(jnp.asarray(images)))
+    """The probabilities (N, K), float32, of each class on images (N, H, W, C), uint8 or floats in [0, 1].
+
+    Raises:
+        ValueError: the network takes other images; says what is the matter where the layout is another's.
+    """
+    shape = np.shape(images)
+    if len(shape) == 3 and shape == run.network.image_shape:
+        raise ValueError(f"predict: images must be (N, H, W, C), got one image {shape}: take images[None]")
+    with hinted("predict", shape):
+        logits = run.network.apply(run.params, as_floats(jnp.asarray(images)))
     return jaxcnn.ops.softmax(logits.astype(jnp.float32))
 
 

@@ -35,3 +35,16 @@ def start(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.P
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def run(*arguments: str | Path, cwd: Path, code: int = 0) -> str:
+    """What the command prints, to stdout where it should succeed and to stderr, one line, where it should not."""
+    process = start(*arguments, cwd=cwd)
+    out, err = process.communicate(timeout=300)
+    assert "Traceback" not in err
+    assert process.returncode == code, err
+    if code:
+        assert len(err.splitlines()) == 1 and err.startswith("jaxcnn: ")
+        return err
+    assert err == ""
+    return out

@@ -22,23 +22,10 @@ from PIL import Image
 
 import jaxcnn
 from jaxcnn import cli, data, runs
-from tests.command import COMMAND, ENVIRONMENT, start
+from tests.command import COMMAND, ENVIRONMENT, run, start
 
 Refusal = Callable[..., str]
 TINY = ["--epochs", "1", "--batch-size", "500"]
-
-
-def run(*arguments: str | Path, cwd: Path, code: int = 0) -> str:
-    """What the command prints, to stdout where it should succeed and to stderr, one line, where it should not."""
-    process = start(*arguments, cwd=cwd)
-    out, err = process.communicate(timeout=300)
-    assert "Traceback" not in err
-    assert process.returncode == code, err
-    if code:
-        assert len(err.splitlines()) == 1 and err.startswith("jaxcnn: ")
-        return err
-    assert err == ""
-    return out
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ import pytest
 
 import jaxcnn.ops
 import jaxcnn.reference
-from jaxcnn import data, train
+from jaxcnn import data, predict, runs, train
 from jaxcnn.nets import gap_cnn, lenet, single_filter
 from jaxcnn.train import _fit
 
@@ -482,3 +483,49 @@ def test_what_training_gives_prints_in_a_line() -> None:
 
 def count_of(params: Any) -> int:
     return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
+
+
+# Images that are laid out as others do
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((6, 1, 28, 28), r"images \(6, 1, 28, 28\) are \(N, C, H, W\), it seems, .* images.transpose\(0, 2, 3, 1\)"),
+        ((6, 28, 28), r"images \(6, 28, 28\) have no axis for the channels, it seems, .* take images\[..., None\]"),
+    ],
+)
+@pytest.mark.parametrize("net", [single_filter, lenet])
+def test_other_layouts_are_named(net: Any, shape: tuple[int, ...], message: str) -> None:
+    params, optimizer = net.init(jax.random.key(0)), optax.sgd(0.1)
+    images, labels = np.zeros(shape, np.uint8), np.arange(6)
+    state, step = train.init_state(params, optimizer, jax.random.key(1)), train.make_train_step(net.apply, optimizer)
+    with pytest.raises(ValueError, match="^fit: " + message):
+        next(train.fit(state, step, images, labels, epochs=1, batch_size=2))
+    with pytest.raises(ValueError, match="^evaluate: " + message):
+        train.evaluate(net.apply, params, images, labels)
+    batches = data.Stream(data.ArraySource(data.Split(images, labels.astype(np.int32))), 2)
+    with pytest.raises(ValueError, match="^fit_stream: " + message.replace("6", "2", 1)):
+        next(train.fit_stream(state, step, batches, epochs=1))
+    run = runs.Run(Path(), {}, runs.network(net.__name__.rpartition(".")[2]), params)
+    with pytest.raises(ValueError, match="^predict: " + message):
+        predict.probabilities(run, images)
+    with pytest.raises(ValueError, match=r"predict: images must be \(N, H, W, C\), got one image \(28, 28, 1\)"):
+        predict.probabilities(run, images.reshape(6, 28, 28, 1)[0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([0, 9, 10, 3]), r"fit_stream: labels must be in \[0, 10\), counted from 0, got 10 at labels\[\d\]"),
+        (np.array([0, -1, 2, 3]), r"fit_stream: labels must be in \[0, 10\), counted from 0, got -1 at labels\[\d\]"),
+        (np.zeros(4), "fit_stream: labels must be integers, got float64"),
+    ],
+)
+def test_labels_of_a_stream_are_looked_at(labels: np.ndarray, message: str) -> None:
+    optimizer = optax.sgd(0.1)
+    state = train.init_state(single_filter.init(jax.random.key(0)), optimizer, jax.random.key(1))
+    step = train.make_train_step(single_filter.apply, optimizer)
+    batches = data.Stream(data.ArraySource(data.Split(np.zeros((4, 28, 28, 1), np.uint8), labels)), 4)
+    with pytest.raises(ValueError, match=message):
+        next(train.fit_stream(state, step, batches, epochs=1))

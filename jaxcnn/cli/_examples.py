@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from jaxcnn.data import Source, Split
+    from jaxcnn.runs import Network
 
 
 MAX_STEPS = 2**31 - 1  # of the state's int32
@@ -33,6 +34,27 @@ class Examples(NamedTuple):
         """How many images an epoch goes through."""
         return len(self.source) if self.chosen is None else len(self.chosen)
 
+    def network(self, name: str) -> Network:
+        """The network `name`, with the options that these images and classes ask for.
+
+        Raises:
+            Failure: it takes images of another size, or has another number of classes.
+        """
+        from jaxcnn import runs
+
+        shape, classes = self.test.images.shape[1:], len(self.classes)
+        fitting = {"image_shape": list(shape), "channels": shape[-1], "classes": classes}
+        plain = runs.network(name)
+        try:
+            net = runs.network(name, {option: fitting[option] for option in fitting.keys() & plain.options.keys()})
+        except ValueError as error:
+            raise Failure(str(error)) from error
+        takes_any = "channels" in plain.options
+        if (not takes_any and net.image_shape != shape) or net.options.get("classes", 10) != classes:
+            size = "x".join(map(str, shape))
+            raise Failure(f"{name} takes images of 28x28x1 in 10 classes, got {size} in {classes}: give --net lenet")
+        return net
+
 
 def examples_of(settings: Settings, source: Path | None, download: bool, processes: int) -> Examples:
     """The data set, with the validation images set aside: the first of an order drawn from the seed."""
@@ -41,6 +63,7 @@ def examples_of(settings: Settings, source: Path | None, download: bool, process
     from jaxcnn import data
     from jaxcnn.train import epoch_order
 
+    source = Path(settings.source) if settings.source is not None else source
     if settings.stream or processes > 1:
         in_memory = None
         train, test, classes = data.stream(settings.data, source=source, download=download)

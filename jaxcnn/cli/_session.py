@@ -58,15 +58,14 @@ def run(session: Session, recorder_of: Callable[..., runs.Recorder], checkpoints
     """
     import jaxcnn.ops
     import jaxcnn.reference
-    from jaxcnn import runs
     from jaxcnn import train as training
 
     settings, examples, place = session.settings, session.examples, session.place
     namespace = jaxcnn.reference if settings.ops == "reference" else jaxcnn.ops
-    network = runs.network(settings.net)
+    network = examples.network(settings.net)
     optimizer = training.make_optimizer(settings.optimizer, _rates(settings, examples), clip=settings.clip)
     _, order_key = keys_of(settings)
-    fresh = training.init_state(initial_parameters(settings), optimizer, order_key)
+    fresh = training.init_state(initial_parameters(settings, examples), optimizer, order_key)
     step = training.make_train_step(
         network.apply, optimizer, ops=namespace, precision=settings.precision, mesh=place.mesh
     )
@@ -94,7 +93,7 @@ def run(session: Session, recorder_of: Callable[..., runs.Recorder], checkpoints
     return recorder
 
 
-def initial_parameters(settings: Settings) -> Any:
+def initial_parameters(settings: Settings, examples: Examples) -> Any:
     """Drawn by the seed, or as another run or file has them.
 
     Raises:
@@ -102,7 +101,7 @@ def initial_parameters(settings: Settings) -> Any:
     """
     from jaxcnn import runs
 
-    params = runs.network(settings.net).init(keys_of(settings)[0])
+    params = examples.network(settings.net).init(keys_of(settings)[0])
     return params if settings.init_from is None else runs.read_parameters(Path(settings.init_from), like=params)
 
 

@@ -36,7 +36,7 @@ OPTIONAL_KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("schedule", "precision"), (str,)),
     **dict.fromkeys(("warmup_steps", "validation"), (int,)),
     "early_stopping": (int, type(None)),
-    "init_from": (str, type(None)),
+    **dict.fromkeys(("init_from", "source"), (str, type(None))),
     "clip": (list, type(None)),
     "stream": (bool,),
 }
@@ -47,7 +47,7 @@ class Settings(NamedTuple):
 
     `clip` is a name and a limit; `validation` how many images are set aside; `early_stopping` after how many epochs
     without a lower validation loss training stops; `stream` whether batches are read as they are needed; `init_from`
-    the run or file whose parameters training starts from.
+    the run or file whose parameters training starts from; `source` the folder of a set of one's own.
     """
 
     net: str
@@ -66,6 +66,7 @@ class Settings(NamedTuple):
     early_stopping: int | None = None
     stream: bool = False
     init_from: str | None = None
+    source: str | None = None
 
     def to_config(self) -> dict[str, Any]:
         """As in config.json, the network and the data set aside, which have more to say there."""

@@ -41,7 +41,7 @@ def explain(
         raise Failure(f"there is no folder {out.parent}")
     data = run.config["data"]["name"]
     try:
-        held_out = jaxcnn.data.load(data).test
+        held_out = jaxcnn.data.load(data, source=run.config.get("source")).test
     except ValueError as error:
         raise Failure(f"{folder / runs.CONFIG}: {error}") from error
     if index >= len(held_out.images):

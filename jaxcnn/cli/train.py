@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from jaxcnn._whole import WHOLE
 from jaxcnn.cli._examples import Examples, check_steps, examples_of
@@ -29,6 +27,7 @@ from jaxcnn.cli._place import Place, place_of
 from jaxcnn.cli._processes import Processes, part, stand_by
 from jaxcnn.cli._session import Session, initial_parameters, run
 from jaxcnn.cli._settings import DEFAULTS, MAX_SEED, Settings, differences, parse_clip, settle
+from jaxcnn.cli._summary import headline, summary
 
 if TYPE_CHECKING:
     from jaxcnn import runs
@@ -46,7 +45,7 @@ def train(
         str | None, typer.Option(help=f"The network: {', '.join(DEFAULTS)}.", show_default="single_filter")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="The data set: mnist-10k, mnist, fashion_mnist.", show_default="mnist-10k")
+        str | None, typer.Option(help="The data set: mnist-10k, mnist, fashion_mnist, idx.", show_default="mnist-10k")
     ] = None,
     source: Annotated[
         Path | None, typer.Option(help="Prepare mnist or fashion_mnist from the original files in this folder.")
@@ -158,6 +157,7 @@ def train(
         "ops": ops,
         "stream": stream or None,
         "init_from": None if init_from is None else str(init_from.absolute()),
+        "source": str(source.absolute()) if source is not None and data == "idx" else None,
     }
     from jaxcnn import runs
 
@@ -250,17 +250,18 @@ def _train(
         if out is not None and place.leads:
             runs.refuse_taken(out)
         examples = examples_of(settings, source, download, place.processes)
+        examples.network(settings.net)
     except (ValueError, jaxcnn.data.DataError) as error:
         raise Failure(_with_options_named(str(error))) from error
     check_steps(settings, examples)
     if settings.init_from is not None and resume is None:
-        initial_parameters(settings)  # what is wrong with a file to start from is said before there is a folder
+        initial_parameters(settings, examples)  # what is wrong with their file is said before there is a folder
     config = _config(settings, keeping, examples, place)
     console = Console(highlight=False, soft_wrap=True, quiet=not place.leads)
     session = Session(settings, examples, place, keeping, console)
 
     def recorder_of(**before: Any) -> runs.Recorder:
-        console.print(_headline(settings, examples, place))  # only now is it known to go on
+        console.print(headline(settings, examples, place))  # only now is it known to go on
         return runs.Recorder(folder, config, writes=place.leads, **before)
 
     try:
@@ -279,7 +280,7 @@ def _train(
                 recorder = run(session, recorder_of, checkpoints)
     except CheckpointError as error:
         raise Failure(str(error)) from error
-    console.print(_table(recorder, examples, place))
+    console.print(summary(recorder, examples, place))
 
 
 def _config(settings: Settings, keeping: Keeping, examples: Examples, place: Place) -> dict[str, Any]:
@@ -288,7 +289,7 @@ def _config(settings: Settings, keeping: Keeping, examples: Examples, place: Pla
     return {
         "format": runs.FORMAT,
         "status": "running",
-        "net": {"name": settings.net, "options": runs.network(settings.net).options},
+        "net": {"name": settings.net, "options": examples.network(settings.net).options},
         "data": {
             "name": settings.data,
             "train_images": examples.number,
@@ -301,56 +302,6 @@ def _config(settings: Settings, keeping: Keeping, examples: Examples, place: Pla
     }
 
 
-def _headline(settings: Settings, examples: Examples, place: Place) -> str:
-    parts = [
-        f"{settings.net} on {examples.number:,} images of {settings.data}: {settings.optimizer}",
-        f"learning rate {settings.learning_rate:g}"
-        + ("" if settings.schedule == "constant_schedule" else f" ({settings.schedule})"),
-        f"batch size {settings.batch_size}",
-    ]
-    if settings.precision != "float32":
-        parts.append(settings.precision)
-    if place.mesh is not None:
-        parts.append(f"{place.mesh.size} devices" + (f" of {place.processes} processes" if place.processes > 1 else ""))
-    return ", ".join(parts)
-
-
 def _with_options_named(message: str) -> str:
     """The library's message in the command's words."""
     return message.replace("download=True", "--download").replace("source=", "--source ")
-
-
-def _table(recorder: runs.Recorder, examples: Examples, place: Place) -> Table:
-    from jaxcnn import runs
-
-    last = recorder.metrics[-1]
-    held_out = runs.held_out(recorder.config["data"]["name"])
-    table = Table(show_header=False)
-    table.add_row(f"{held_out} accuracy", f"[bold]{last['test_accuracy']:.2%}[/]")
-    table.add_row(f"{held_out} loss", f"{last['test_loss']:.4f}")
-    table.add_row(f"{held_out} images", f"{len(examples.test.images):,}")
-    epochs, asked = last["epoch"], recorder.config["epochs"]
-    table.add_row("epochs", f"{epochs}" + (f" of {asked}: stopped early" if epochs < asked else ""))
-    if "test_epoch" in last:
-        table.add_row("epoch whose parameters are kept, the best", f"{last['test_epoch']}")
-    table.add_row("training accuracy, last epoch", f"{last['accuracy']:.2%}")
-    table.add_row("images/s", f"{last['images_per_second']:,.0f}")
-    if place.mesh is not None:
-        table.add_row("images/s a device", f"{last['images_per_second'] / place.mesh.size:,.0f}")
-    table.add_row(*_memory(place))
-    table.add_row("seconds", f"{sum(line['seconds'] for line in recorder.metrics):.1f}")
-    table.add_row("folder", escape(str(recorder.folder)))
-    return table
-
-
-def _memory(place: Place) -> tuple[str, str]:
-    """The most memory that was in use: of the fullest device, or of the process where devices do not tell."""
-    import resource
-
-    import jax
-
-    used = [device.memory_stats() for device in jax.local_devices()]
-    peaks = [stats["peak_bytes_in_use"] for stats in used if stats and "peak_bytes_in_use" in stats]
-    if peaks:
-        return "memory a device, peak", f"{max(peaks) / 2**20:,.0f} MiB"
-    return "memory of the process, peak", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:,.0f} MiB"

@@ -1,10 +1,10 @@
-"""Data sets as NumPy arrays: one embedded here, two through TensorFlow Datasets, without TensorFlow."""
+"""Data sets as NumPy arrays: one embedded here, two through TensorFlow Datasets, without TensorFlow, and one's own."""
 
 import difflib
 import os
 from pathlib import Path
 
-from jaxcnn.data import _embedded, _tfds
+from jaxcnn.data import _embedded, _idx, _tfds
 from jaxcnn.data._dataset import DataError as DataError
 from jaxcnn.data._dataset import Dataset as Dataset
 from jaxcnn.data._dataset import Split as Split
@@ -14,7 +14,7 @@ from jaxcnn.data._stream import Source as Source
 from jaxcnn.data._stream import Stream as Stream
 from jaxcnn.data._stream import Streamed as Streamed
 
-NAMES = (_embedded.NAME, *_tfds.NAMES)
+NAMES = (_embedded.NAME, *_tfds.NAMES, _idx.NAME)
 
 
 def load(
@@ -34,6 +34,10 @@ def load(
       0.1 s. `source` and `download` matter only where nothing is prepared yet: they say how to prepare it,
       with TensorFlow Datasets' own URLs and checksums. What is already prepared is used as it is.
 
+    - `"idx"` is a set of your own in MNIST's format: `source` is a folder with four files of uint8, packed or not, of
+      which one is named with "train" and "images", one with "train" and "labels", and two with "test", "t10k" or "val".
+      Images may have any size, labels count from 0.
+
     Args:
         name: one of `NAMES`.
         source: a folder with the four original files, packed or not, in subfolders too, by any common spelling, or with
@@ -41,11 +45,11 @@ def load(
         download: fetch the four files (12 MB for MNIST, 31 MB for Fashion-MNIST).
 
     Returns:
-        `Dataset(train, test, classes)`: two splits of `images`, uint8 `[N, 28, 28, 1]`, and `labels`, int32
-        `[N]`, and the names of the classes, a tuple of strings that a label indexes.
+        `Dataset(train, test, classes)`: two splits of `images`, uint8 `[N, H, W, 1]`, 28x28 but for `"idx"`, and
+        `labels`, int32 `[N]`, and the names of the classes, a tuple of strings that a label indexes.
 
     Raises:
-        ValueError: an unknown name, `source` together with `download`, or a `source` for `"mnist-10k"`.
+        ValueError: an unknown name, `source` and `download`, a `source` for `"mnist-10k"`, or none for `"idx"`.
         DataError: nothing is prepared and neither `source` nor `download` is given, an original file is
             missing or has the wrong checksum, the server cannot be reached, or what is prepared cannot be
             read.
@@ -57,6 +61,8 @@ def load(
     ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
     """
     folder = _folder_of_originals(name, source, download)
+    if name == _idx.NAME and folder is not None:
+        return _idx.load(folder)
     return _embedded.load() if name == _embedded.NAME else _tfds.load(name, folder, download)
 
 
@@ -69,7 +75,7 @@ def stream(
     """The data set `name`, its training part left on the disk: for sets that do not fit a device's memory.
 
     `Stream(streamed.train, batch_size)` gives `jaxcnn.train.fit_stream` its batches. "mnist" and "fashion_mnist" are
-    read example by example from what TensorFlow Datasets prepared, through its `data_source`; "mnist-10k" is small, and
+    read example by example from what TensorFlow Datasets prepared, through its `data_source`; "mnist-10k" and "idx" are
     in memory all the same.
 
     Args:
@@ -87,9 +93,9 @@ def stream(
     (8000, (2, 28, 28, 1))
     """
     folder = _folder_of_originals(name, source, download)
-    if name != _embedded.NAME:
+    if name in _tfds.NAMES:
         return _tfds.stream(name, folder, download)
-    train, test, classes = _embedded.load()
+    train, test, classes = load(name, source=source)
     return Streamed(ArraySource(train), test, classes)
 
 
@@ -100,6 +106,8 @@ def _folder_of_originals(name: str, source: str | os.PathLike[str] | None, downl
         raise ValueError(f"{name}: give source={os.fspath(source)!r} or download=True, not both")
     if source is not None and name == _embedded.NAME:
         raise ValueError(f"{name} is part of the package: it takes no source (given {os.fspath(source)!r})")
+    if name == _idx.NAME and (source is None or download):
+        raise ValueError(f"{name} is a set of your own: give source=FOLDER with its four files")
     return None if source is None else expanded(source)
 
 

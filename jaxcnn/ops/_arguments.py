@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,18 @@ def image_array(op: str, name: str, value: ArrayLike, spatial_axes: int | None =
     if spatial_axes is not None and array.ndim != spatial_axes + 2:
         refuse(op, f"{name} must be (N, *spatial, C) with {spatial_axes} spatial axes, got shape {array.shape}")
     return array
+
+
+def hint_at_one_image(op: str, shape: tuple[Any, ...], window: object) -> None:
+    """Warn where what is pooled as signals (N, L, C) looks like one image (H, W, C): square, and grey or in colours."""
+    if len(shape) != 3 or np.ndim(cast(Any, window)) or shape[2] not in (1, 3, 4):
+        return
+    if shape[0] == shape[1] and shape[0] > 4:
+        warnings.warn(
+            f"{op}: x {shape} is pooled as {shape[0]} signals of {shape[1]} places; if it is one image, give x[None], "
+            f"and if not, window=({window},) says so",
+            stacklevel=3,
+        )
 
 
 def shape_tuple(op: str, name: str, value: object) -> tuple[Any, ...]:

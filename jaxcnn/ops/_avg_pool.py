@@ -33,7 +33,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxcnn.ops import _blocks, _plain
-from jaxcnn.ops._arguments import image_array
+from jaxcnn.ops._arguments import hint_at_one_image, image_array
 from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import dividing, over_places
@@ -111,6 +111,7 @@ def avg_pool(
         [0.5, 0.5, 0.5, 0.5, 0.0]
     """
     x = image_array("avg_pool", "x", x)
+    hint_at_one_image("avg_pool", x.shape, window)
     plain = Window.of("avg_pool", x.shape, window, stride, padding, may_see_nothing=True)
     geometry = Window.of("avg_pool", x.shape, window, stride, padding, ceil=ceil, may_see_nothing=count_include_pad)
     counted = plain.padding if count_include_pad else ((0, 0),) * len(plain.shape)

@@ -42,7 +42,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxcnn.ops import _blocks, _max_pool_on_tpu, _max_pool_wide, _plain
-from jaxcnn.ops._arguments import image_array, refuse
+from jaxcnn.ops._arguments import hint_at_one_image, image_array, refuse
 from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import dividing, over_places
@@ -140,6 +140,7 @@ def max_pool(
         ([5.0], [[0.0, 8.0], [0.0, 0.0]])
     """
     x = image_array("max_pool", "x", x)
+    hint_at_one_image("max_pool", x.shape, window)
     geometry = Window.of("max_pool", x.shape, window, stride, padding, dilation, ceil=ceil)
     if ties not in TIES:
         refuse("max_pool", f"ties must be one of {', '.join(map(repr, TIES))}, got {ties!r}")

@@ -226,9 +226,7 @@ class Window:
         """
         axes = zip(self.shape, self.out, self.size, self.stride, self.padding, self.dilation, strict=True)
         for h, o, k, s, (lo, hi), d in axes:
-            if is_symbolic(lo) or is_symbolic(
-                h
-            ):  # "SAME" pads by less than a window; of other padding, what is certain
+            if is_symbolic(lo) or is_symbolic(h):  # "SAME" pads by less than a window; else what is sure
                 yield 0 if not is_symbolic(lo) and lo > (k - 1) * d else None
                 continue
             h, lo = h + min(lo, 0) + min(hi, 0), max(lo, 0)  # cropped, where padding is negative

@@ -61,14 +61,15 @@ def _held_out(run: _run.Recorded, datasets: dict[str, jaxcnn.data.Dataset | str]
     """The run's predictions, or why there are none; `datasets` keeps what was loaded, or why it was not."""
     if run.trained is None:
         return "This run has no parameters.npz: it is written at the end of an epoch."
-    data = run.config["data"]["name"]
+    name, source = run.config["data"]["name"], run.config.get("source")
+    data = name if source is None else f"{name} of {Path(source).name}"
     if data not in datasets:
         try:
-            datasets[data] = jaxcnn.data.load(data)
+            datasets[data] = jaxcnn.data.load(name, source=source)
         except (jaxcnn.data.DataError, ValueError):  # their messages name folders, which a page sent round should not
             datasets[data] = (
                 f"Where this page was made, the images of {data} are not prepared or cannot be read: "
-                f"jaxcnn.data.load({data!r}) says which, and what to do."
+                f"jaxcnn.data.load({name!r}) says which, and what to do."
             )
     dataset = datasets[data]
     if isinstance(dataset, str):

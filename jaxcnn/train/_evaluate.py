@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 import jaxcnn.ops
-from jaxcnn.train._inputs import checked_examples, refuse_bad_labels
+from jaxcnn.train._inputs import checked_examples, hinted, refuse_bad_labels
 from jaxcnn.train._step import Apply, as_floats
 
 
@@ -42,7 +42,8 @@ def evaluate(
     if batch_size < 1:
         raise ValueError(f"evaluate: batch_size must be positive, got {batch_size}")
     images, labels = checked_examples("evaluate", images, labels)
-    scores = jax.eval_shape(lambda x: apply(params, as_floats(x), ops=ops), jnp.asarray(images[:1]))
+    with hinted("evaluate", images.shape):
+        scores = jax.eval_shape(lambda x: apply(params, as_floats(x), ops=ops), jnp.asarray(images[:1]))
     refuse_bad_labels("evaluate", labels, scores.shape[-1])
     starts = range(0, len(images), batch_size)
     batches = [_forward(apply, ops, params, jnp.asarray(images[start : start + batch_size])) for start in starts]

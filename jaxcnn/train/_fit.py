@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from jaxcnn.train._inputs import checked_examples, refuse_bad_labels
+from jaxcnn.train._inputs import checked_examples, checked_labels, hinted, refuse_bad_labels
 from jaxcnn.train._mesh import local_key, replicated
 from jaxcnn.train._read import TOGETHER, Batches, batches_from, epoch_order, on_devices, stacked
 from jaxcnn.train._step import Batch, Metrics, Step, TrainState, classes_of
@@ -155,7 +156,8 @@ def fit(
     count = len(images)
     if not 1 <= batch_size <= count:
         raise ValueError(f"fit: batch_size must be between 1 and the {count} images, got {batch_size}")
-    classes = classes_of(step, state.params, jnp.asarray(images[:1]))
+    with hinted("fit", images.shape):
+        classes = classes_of(step, state.params, jnp.asarray(images[:1]))
     if classes is not None:
         refuse_bad_labels("fit", labels, classes)
     state = replicated(jax.tree.map(jnp.copy, state), mesh)
@@ -194,10 +196,21 @@ def fit_stream(
         a `Report` about twice a second, and at the end of each epoch.
 
     Raises:
-        ValueError: sizes that do not fit, a batch of another size or dtype than it must have, too few of them.
+        ValueError: sizes that do not fit, a batch of another size or dtype than it must have, a label that is
+            no class, too few batches.
         NotFiniteError: the loss is not finite; says at which step.
     """
-    reader = batches_from(batches, local_key(state.key), int(state.step))
+
+    @lru_cache
+    def classes(shape: tuple[int, ...], dtype: np.dtype) -> int | None:
+        with hinted("fit_stream", shape):
+            return classes_of(step, params, jax.ShapeDtypeStruct(shape, dtype))
+
+    def check(batch: dict[str, np.ndarray]) -> None:
+        checked_labels("fit_stream", batch["label"], classes(batch["image"].shape, batch["image"].dtype))
+
+    params = jax.eval_shape(lambda: state.params)
+    reader = batches_from(batches, local_key(state.key), int(state.step), check)
     state = replicated(jax.tree.map(jnp.copy, state), mesh)
     segment = (_in_one_program if in_one_program else _step_by_step)(step, batches.batch_size)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -39,11 +41,8 @@ def checked_examples(name: str, images: Any, labels: Any) -> Examples:
         _refuse(name, f"labels must be (N,), one per image, got labels {labels.shape} for images {images.shape}")
     if not len(images):
         _refuse(name, f"needs at least one image, got images {images.shape}")
-    if labels.dtype != bool and not np.issubdtype(labels.dtype, np.integer):
-        _refuse(name, f"labels must be integers, got {labels.dtype}: if whole numbers, take labels.astype(int)")
+    checked_labels(name, labels, None)  # compared before they are made int32: beyond it they would wrap into a class
     _refuse_bad_pixels(name, images)
-    # compared before they are made int32: beyond it they would wrap into a class
-    refuse_bad_labels(name, labels, np.iinfo(np.int32).max)
     return Examples(images, labels.astype(np.int32))
 
 
@@ -55,6 +54,32 @@ def refuse_bad_labels(name: str, labels: np.ndarray, classes: int) -> None:
         _refuse(
             name, f"labels must be in [0, {classes}), counted from 0, got {labels[bad[0]]} at labels[{bad[0]}]{more}"
         )
+
+
+def checked_labels(name: str, labels: np.ndarray, classes: int | None) -> None:
+    """Raise a `ValueError` unless a batch's labels are integers in [0, classes); below 2^31 if that is not known."""
+    if labels.dtype != bool and not np.issubdtype(labels.dtype, np.integer):
+        _refuse(name, f"labels must be integers, got {labels.dtype}: if whole numbers, take labels.astype(int)")
+    refuse_bad_labels(name, labels, np.iinfo(np.int32).max if classes is None else classes)
+
+
+@contextmanager
+def hinted(name: str, shape: tuple[int, ...]) -> Iterator[None]:
+    """Where a network refuses images of a shape that is laid out as others do, say that instead.
+
+    Raises:
+        ValueError: the channels come first or are missing, and the network refused the images.
+    """
+    try:
+        yield
+    except Exception as error:
+        if len(shape) == 4 and shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4):
+            hint = "are (N, C, H, W), it seems, and (N, H, W, C) is expected: take images.transpose(0, 2, 3, 1)"
+        elif len(shape) == 3 and shape[2] not in (1, 3, 4):
+            hint = "have no axis for the channels, it seems, and (N, H, W, C) is expected: take images[..., None]"
+        else:
+            raise
+        raise ValueError(f"{name}: images {shape} {hint}") from error
 
 
 def _array(name: str, what: str, given: Any) -> Any:

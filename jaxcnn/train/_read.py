@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -50,11 +50,13 @@ def epoch_order(key: jax.Array, epoch: int, count: int) -> jax.Array:
     return _permutation(jax.random.fold_in(key, epoch), count)
 
 
-def batches_from(batches: Batches, key: jax.Array, taken: int) -> Iterator[dict[str, np.ndarray]]:
+def batches_from(
+    batches: Batches, key: jax.Array, taken: int, check: Callable[[dict[str, np.ndarray]], None]
+) -> Iterator[dict[str, np.ndarray]]:
     """All batches from the one after `taken` steps on, epoch after epoch, each of the size and dtypes it must have.
 
     Raises:
-        ValueError: one is not, or an epoch ends before its time.
+        ValueError: one is not, `check` refuses it, or an epoch ends before its time.
     """
     steps = batches.count // batches.batch_size
     size = batches.batch_size // jax.process_count()
@@ -67,6 +69,7 @@ def batches_from(batches: Batches, key: jax.Array, taken: int) -> Iterator[dict[
             expected = expected or {name: ((size, *shape[1:]), dtype) for name, (shape, dtype) in forms.items()}
             if forms != expected:
                 raise ValueError(f"fit_stream: a batch must be {_in_words(expected)}, got {_in_words(forms)}")
+            check(batch)
             at += 1
             yield batch
         if at < steps:

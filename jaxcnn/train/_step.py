@@ -155,7 +155,7 @@ def make_train_step(
 _LOGITS: WeakKeyDictionary[Step, Callable[[Any, jax.Array], jax.Array]] = WeakKeyDictionary()
 
 
-def classes_of(step: Step, params: Any, images: jax.Array) -> int | None:
+def classes_of(step: Step, params: Any, images: jax.Array | jax.ShapeDtypeStruct) -> int | None:
     """How many classes the step's network tells apart on such images; None for a step or a loss of one's own."""
     try:
         logits = _LOGITS.get(step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -278,3 +279,18 @@ class TestEachAxisSharded:
                 found = pulled(as_y, placed)
             assert_equal_trees(found, expected, roundings=16)
             assert found[1].sharding.is_equivalent_to(placed.sharding, 4)
+
+
+# One image without its batch axis
+
+
+@pytest.mark.parametrize("pool", [ops.max_pool, ops.avg_pool])
+def test_one_image_pooled_as_signals_gets_a_hint(pool: Callable[..., jax.Array]) -> None:
+    image = jnp.ones((28, 28, 3))
+    with pytest.warns(UserWarning, match=r"x \(28, 28, 3\) is pooled as 28 signals of 28 places; .* give x.None"):
+        assert pool(image, 2).shape == (28, 14, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for signals, window in (((28, 28, 3), (2,)), ((28, 30, 3), 2), ((28, 28, 16), 2), ((4, 4, 1), 2)):
+            pool(jnp.ones(signals), window)
+        pool(image[None], 2)
