@@ -273,7 +273,10 @@ def _careful(which: str, form: Form) -> Callable[..., jax.Array]:
     if which == "correlate":
         return partial(_direct.correlate, form)
     is_plain = form.groups == 1 and _is_strided(form)
-    return partial(_direct.input_gradient if is_plain else _taps.put_together, form)
+    if is_plain:
+        return partial(_direct.input_gradient, form)
+    # in a loop, whatever the taps: what spelling them out would lay out is allocated, and costs, where it never runs
+    return partial(_taps.put_together, form, unrolled=1)
 
 
 def _by(name: str, which: str, form: Form) -> Callable[..., jax.Array]:

@@ -62,11 +62,11 @@ def _kernel_gradient(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
     return rows.reshape(*window.size, x.shape[-1] // form.groups, dy.shape[-1])
 
 
-def put_together(form: Form, kernel: Kernel, dy: Y) -> X:
+def put_together(form: Form, kernel: Kernel, dy: Y, *, unrolled: int = UNROLLED) -> X:
     """dx = sum_u put_u(dy k_u^T) [R 6], with a stride or without: no product has a zero that dy does not."""
     window = form.window
     dy, rows = _of_gradients(form, kernel, dy)
-    if window.tap_count <= UNROLLED:
+    if window.tap_count <= unrolled:
         puts = [window.put(_times(form, dy, row), tap) for tap, row in zip(window.taps, rows, strict=True)]
         return reduce(jnp.add, puts).astype(form.dtypes.x)
 
@@ -74,7 +74,7 @@ def put_together(form: Form, kernel: Kernel, dy: Y) -> X:
         return window.add_numbered(padded, _times(form, dy, _row(rows, number)), number)
 
     first = window.over_padding.put(_times(form, dy, rows[0]), (0,) * len(window.size))
-    return window.unpad(_counted(window, with_tap, first)).astype(form.dtypes.x)
+    return window.unpad(_counted(window, with_tap, first, min(TAPS_A_TURN, unrolled))).astype(form.dtypes.x)
 
 
 def _of_gradients(form: Form, kernel: Kernel, dy: Y) -> tuple[jax.Array, jax.Array]:
@@ -97,9 +97,11 @@ def _sum_of_taps(form: Form, window: Window, array: jax.Array, rows: jax.Array) 
     return _counted(window, with_tap, first)
 
 
-def _counted(window: Window, with_tap: Callable[[jax.Array, jax.Array], jax.Array], first: jax.Array) -> jax.Array:
+def _counted(
+    window: Window, with_tap: Callable[[jax.Array, jax.Array], jax.Array], first: jax.Array, a_turn: int = TAPS_A_TURN
+) -> jax.Array:
     """What a loop over all taps makes of the first's share; it starts from that, whose type has the mesh's axes."""
-    return lax.fori_loop(1, window.tap_count, with_tap, first, unroll=TAPS_A_TURN)
+    return lax.fori_loop(1, window.tap_count, with_tap, first, unroll=a_turn)
 
 
 def _row(rows: jax.Array, number: jax.Array) -> jax.Array:
