@@ -12,7 +12,7 @@ jaxcnn.cost         multiply-adds and bytes of ops and nets
 jaxcnn.runs         a training run's folder
 jaxcnn.checkpoints  what training needs to go on (loads orbax-checkpoint)
 jaxcnn.predict      what a trained network makes of pictures (loads optax)
-jaxcnn.pictures     photos and drawings of digits, made as MNIST's (loads Pillow)
+jaxcnn.pictures     photos and drawings of digits, made as MNIST's (loads Pillow and OpenCV)
 jaxcnn.export       a trained network as one file for CPU, GPU and TPU
 jaxcnn.figures      its pictures (loads matplotlib)
 jaxcnn.report       a page on one or several of them (loads jinja2)

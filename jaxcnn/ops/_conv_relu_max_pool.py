@@ -45,7 +45,7 @@ from jaxcnn.ops._conv import _chunks, _rule
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, accumulator
 from jaxcnn.ops._max_pool import computed_once, first_maximum, route
-from jaxcnn.ops._meshes import is_explicitly_sharded, varying_alike
+from jaxcnn.ops._meshes import dividing, is_explicitly_sharded, laid_out_as, varying_alike
 from jaxcnn.ops._types import Bias, Kernel, Pooled, X
 from jaxcnn.ops._window import Count, Padding, PerAxis, Window
 
@@ -153,7 +153,8 @@ def _conv_relu_max_pool_bwd(
     chunk = _images_a_chunk(form, x)
     gradients = partial(_gradients, form, pool) if chunk is None else partial(_gradients_by_platform, form, pool, chunk)
     dx, dk = gradients(x, kernel, winner, dy)
-    return dx, dk.astype(kernel.dtype), db.astype(bias_dtype)
+    dx, dk = laid_out_as(dx, jax.typeof(x)), laid_out_as(dk.astype(kernel.dtype), jax.typeof(kernel))
+    return dx, dk, db.astype(bias_dtype)
 
 
 _conv_relu_max_pool.defvjp(_conv_relu_max_pool_fwd, _conv_relu_max_pool_bwd)
@@ -164,7 +165,7 @@ def _pooled(form: Form, pool: Window, x: X, kernel: Kernel, bias: Bias) -> tuple
     z = _rule.correlate(replace(form, dtypes=form.dtypes.unrounded), x, kernel)
     z = (z + lax.expand_dims(bias.astype(z.dtype), range(z.ndim - 1))).astype(form.dtypes.y)
     z = lax.optimization_barrier(z)  # or XLA:CPU may compute it again for every tap of the window that reads it
-    greatest, winner = first_maximum(z, pool)
+    greatest, winner = first_maximum(dividing(z, (z.shape[0], *pool.out, z.shape[-1])), pool)
     winner = jnp.where(greatest > 0, winner, winner.dtype.type(pool.tap_count))
     return jnp.maximum(greatest, 0), computed_once(winner, greatest=pool.tap_count)
 

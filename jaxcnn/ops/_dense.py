@@ -35,7 +35,7 @@ from jax.typing import ArrayLike
 from jaxcnn.ops import _add_bias
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._dtypes import Dtypes, accumulator
-from jaxcnn.ops._meshes import of_product, varying_alike
+from jaxcnn.ops._meshes import laid_out_as, of_product, varying_alike
 from jaxcnn.ops._types import Matrix, Products, Rows
 
 Saved = tuple[jax.Array, jax.Array]
@@ -100,7 +100,8 @@ def _product_bwd(dtypes: Dtypes, saved: Saved, dy: Products) -> tuple[jax.Array,
     x, kernel = saved
     dtypes = dtypes.rounded
     dy = dy.astype(dtypes.y)  # exactly: what it is the gradient of was rounded to that
-    return input_gradient(dtypes, kernel, dy), kernel_gradient(dtypes, x, dy)  # [V 26], [V 21]
+    dx, dk = input_gradient(dtypes, kernel, dy), kernel_gradient(dtypes, x, dy)  # [V 26], [V 21]
+    return laid_out_as(dx, jax.typeof(x)), laid_out_as(dk, jax.typeof(kernel))
 
 
 product.defvjp(_product_fwd, _product_bwd)
@@ -119,7 +120,8 @@ def _input_gradient_fwd(dtypes: Dtypes, kernel: Matrix, dy: Products) -> tuple[j
 
 def _input_gradient_bwd(dtypes: Dtypes, saved: Saved, x: Rows) -> tuple[jax.Array, jax.Array]:
     kernel, dy = saved
-    return kernel_gradient(dtypes, x, dy), product(dtypes, x, kernel)  # (B2)
+    of_kernel, of_dy = kernel_gradient(dtypes, x, dy), product(dtypes, x, kernel)  # (B2)
+    return laid_out_as(of_kernel, jax.typeof(kernel)), laid_out_as(of_dy, jax.typeof(dy))
 
 
 input_gradient.defvjp(_input_gradient_fwd, _input_gradient_bwd)
@@ -139,7 +141,8 @@ def _kernel_gradient_fwd(dtypes: Dtypes, x: Rows, dy: Products) -> tuple[jax.Arr
 
 def _kernel_gradient_bwd(dtypes: Dtypes, saved: Saved, kernel: Matrix) -> tuple[jax.Array, jax.Array]:
     x, dy = saved
-    return input_gradient(dtypes, kernel, dy), product(dtypes, x, kernel)  # (B2)
+    of_x, of_dy = input_gradient(dtypes, kernel, dy), product(dtypes, x, kernel)  # (B2)
+    return laid_out_as(of_x, jax.typeof(x)), laid_out_as(of_dy, jax.typeof(dy))
 
 
 kernel_gradient.defvjp(_kernel_gradient_fwd, _kernel_gradient_bwd)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import float_array, refuse
+from jaxcnn.ops._meshes import whole_from
 
 
 def reference(x: jax.Array) -> jax.Array:
@@ -39,4 +40,5 @@ def flatten(x: ArrayLike) -> jax.Array:
     x = float_array("flatten", "x", x)
     if x.ndim == 0:
         refuse("flatten", "x must be (N, ...), got a scalar")
+    x = whole_from(x, 2)  # jax merges axes on an explicit mesh only where the first of them alone is shared out
     return jnp.reshape(x, (x.shape[0], prod(x.shape[1:])))

@@ -64,6 +64,16 @@ def dividing(x: jax.Array, shape: Sequence[Any]) -> jax.Array:
     return laid_out_as(x, jax.typeof(x).update(sharding=NamedSharding(mesh, spec)))
 
 
+def whole_from(x: jax.Array, axis: int) -> jax.Array:
+    """x, under an explicit mesh laid out anew so that no axis from that one on is shared out."""
+    mesh = _mesh(x)
+    if not mesh.explicit_axes:
+        return x
+    kept = jax.typeof(x).sharding.spec[:axis]
+    spec = PartitionSpec(*kept, *[None] * (x.ndim - len(kept)))
+    return laid_out_as(x, jax.typeof(x).update(sharding=NamedSharding(mesh, spec)))
+
+
 def _that_divides(mesh: Any, entries: Iterable[Any], shape: Sequence[Any]) -> PartitionSpec:
     """The entries whose devices divide their axes, and share out no axis before."""
     taken: set[Any] = set()
