@@ -205,8 +205,8 @@ def test_rows_of_digits_are_split() -> None:
 
 def test_a_digit_in_two_strokes_is_one_digit() -> None:
     """As nearly all of MNIST's are whose strokes do not meet."""
-    images = data.load().test.images[:150]
-    assert sum(len(digits(255 - np.pad(image[:, :, 0], 6).repeat(5, 0).repeat(5, 1))) == 1 for image in images) >= 148
+    images = data.load().test.images[:60]
+    assert sum(len(digits(255 - np.pad(image[:, :, 0], 6).repeat(5, 0).repeat(5, 1))) == 1 for image in images) >= 59
 
 
 def test_a_line_across_a_digit_goes_and_the_digit_stays() -> None:

@@ -64,7 +64,7 @@ def checked_labels(name: str, labels: np.ndarray, classes: int | None) -> None:
 
 
 @contextmanager
-def hinted(name: str, shape: tuple[int, ...]) -> Iterator[None]:
+def hinted(name: str, shape: tuple[Any, ...]) -> Iterator[None]:
     """Where a network refuses images of a shape that is laid out as others do, say that instead.
 
     Raises:
