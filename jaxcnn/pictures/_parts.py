@@ -115,7 +115,7 @@ def digits_of(parts: list[Part]) -> list[Part]:
             digits[owner] = _together(digits[owner], part)
     tallest = max((digit.rows for digit in digits), default=0)
     whole = [digit for digit in digits if max(digit.rows, digit.columns) >= LOW * tallest]
-    for piece in (digit for digit in digits if digit not in whole):
+    for piece in [digit for digit in digits if digit not in whole]:
         nearest = min(range(len(whole)), key=lambda k: _distance(piece, whole[k]))
         if _distance(piece, whole[nearest]) <= 0.25 * whole[nearest].rows:
             whole[nearest] = _together(whole[nearest], piece)
