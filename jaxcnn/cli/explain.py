@@ -13,7 +13,7 @@ from rich.table import Table
 
 from jaxcnn._whole import WHOLE
 from jaxcnn.cli._devices import devices
-from jaxcnn.cli._failure import Failure
+from jaxcnn.cli._failure import Failure, refuse_no_new_png
 
 
 def explain(
@@ -33,12 +33,7 @@ def explain(
     run = runs.read(folder)
     if run.network.name != "single_filter":
         raise Failure(f"explain draws the figures of single_filter; {folder} is a run of {run.network.name}")
-    if out.suffix.lower() != ".png":
-        raise Failure(f"--out must name a .png file, got {out}")
-    if out.exists():
-        raise Failure(f"{out} exists, and nothing is overwritten: give another --out")
-    if not out.parent.is_dir():
-        raise Failure(f"there is no folder {out.parent}")
+    refuse_no_new_png("--out", out)
     data = run.config["data"]["name"]
     try:
         held_out = jaxcnn.data.load(data, source=run.config.get("source")).test

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from jaxcnn._whole import WHOLE
 from jaxcnn.cli._devices import devices
-from jaxcnn.cli._failure import Failure
+from jaxcnn.cli._failure import Failure, refuse_no_new_png
 from jaxcnn.cli._folder import warn_of_unfinished
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def predict(
     from jaxcnn import runs
     from jaxcnn.pictures import SIDE
 
-    _check_out(show)
+    if show is not None:
+        refuse_no_new_png("--show", show)
     devices()
     run = runs.read(folder)
     warn_of_unfinished(run)
@@ -111,17 +112,6 @@ def predict(
         console.print(f"passed over: {escape(reason)}")
     if show is not None:
         console.print(f"{escape(str(show))} written")
-
-
-def _check_out(show: Path | None) -> None:
-    if show is None:
-        return
-    if show.suffix.lower() != ".png":
-        raise Failure(f"--show must name a .png file, got {show}")
-    if show.exists():
-        raise Failure(f"{show} exists, and nothing is overwritten: give another --show")
-    if not show.parent.is_dir():
-        raise Failure(f"there is no folder {show.parent}")
 
 
 def _read_all(images: list[Path], *, digits: bool, split: bool) -> Read:

@@ -63,15 +63,15 @@ def _held_out(run: _run.Recorded, datasets: dict[str, jaxcnn.data.Dataset | str]
         return "This run has no parameters.npz: it is written at the end of an epoch."
     name, source = run.config["data"]["name"], run.config.get("source")
     data = name if source is None else f"{name} of {Path(source).name}"
-    if data not in datasets:
+    if (key := f"{name} {source}") not in datasets:
         try:
-            datasets[data] = jaxcnn.data.load(name, source=source)
+            datasets[key] = jaxcnn.data.load(name, source=source)
         except (jaxcnn.data.DataError, ValueError):  # their messages name folders, which a page sent round should not
-            datasets[data] = (
+            datasets[key] = (
                 f"Where this page was made, the images of {data} are not prepared or cannot be read: "
                 f"jaxcnn.data.load({name!r}) says which, and what to do."
             )
-    dataset = datasets[data]
+    dataset = datasets[key]
     if isinstance(dataset, str):
         return dataset
     here, then = len(dataset.test.images), run.config["data"]["test_images"]
