@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what is said, what the exit code is, and what the folder says, at moments that are made to last.
+"""Ctrl-C, SIGTERM and a closed terminal at moments that are made to last: words, exit code, what the folder says.
 
 Presses at random moments of every phase are in experiments/resilience.
 """
@@ -6,6 +6,7 @@ Presses at random moments of every phase are in experiments/resilience.
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -143,4 +144,58 @@ def test_the_second_press_does_not_wait(tmp_path: Path) -> None:
     time.sleep(0.5)  # what comes sooner counts as the same press
     err, seconds = press(process, signal.SIGINT)
     assert err.startswith("jaxcnn: interrupted: run keeps ") and seconds < 10
+    assert runs.read_config(tmp_path / "run")["status"] == "interrupted"
+
+
+def at_a_terminal(
+    *arguments: str, cwd: Path, at_its_end: str, out: int | None = None
+) -> tuple[subprocess.Popen[bytes], int]:
+    """The command as the leader of a session whose terminal ends with the returned descriptor."""
+    ours, its = pty.openpty()
+    code = (
+        "import fcntl, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        f"signal.signal(signal.SIGHUP, signal.{at_its_end})\n"
+        f"sys.argv = {['jaxcnn', *arguments]}; from jaxcnn.cli import main; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        start_new_session=True,
+        stdin=its,
+        stdout=its if out is None else out,
+        stderr=its if out is None else out,
+    )
+    os.close(its)
+    return process, ours
+
+
+def test_a_terminal_that_is_closed_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+    """Though nothing can be printed from there on."""
+    process, terminal = at_a_terminal("train", "--epochs", "50", "--out", "run", cwd=tmp_path, at_its_end="SIG_DFL")
+    printed = b""
+    while b"epoch 2/50" not in printed:
+        printed += os.read(terminal, 1024)
+    os.close(terminal)
+    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    assert runs.read_config(tmp_path / "run")["status"] == "interrupted"
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_nohup_is_obeyed(tmp_path: Path) -> None:
+    process, terminal = at_a_terminal(
+        "train", *SHORT, "--out", "run", cwd=tmp_path, at_its_end="SIG_IGN", out=subprocess.DEVNULL
+    )
+    time.sleep(1)
+    os.close(terminal)
+    assert process.wait(timeout=120) == 0
+    assert runs.read_config(tmp_path / "run")["status"] == "finished"
+
+
+def test_a_pipe_that_nobody_reads_any_more_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+    with start("train", *SHORT, "--out", "run", cwd=tmp_path) as process:
+        wait_for_line(process, "single_filter")
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(timeout=60) == 1
     assert runs.read_config(tmp_path / "run")["status"] == "interrupted"

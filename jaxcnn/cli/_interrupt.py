@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at any moment: answered at once, and ended so that nothing is left untrue or half written.
+"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP) at any moment: answered at once, with nothing left half written.
 
 XLA compiles in threads of its own. A KeyboardInterrupt leaves the main thread's wait for them, and the process's
 teardown then destroys what they still compile for: a segmentation fault. Raised in a function that jax is called back
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import NoReturn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
 ONE_PRESS_SECONDS = 0.3  # within which what a terminal sends, and a parent process passes on, counts once
 PATIENCE_SECONDS = 0.5  # to wait for a file in silence
 GIVEN_UP_SECONDS = 5.0  # after which a file that cannot be written does not keep the process
@@ -44,10 +44,11 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.asked = False
-        self.code = 0  # to exit with, once there was a press: 130 or 143
+        self.code = 0  # to exit with, once there was a press: 130, 143 or 129
         self.last_words: Callable[[], str] = lambda: "interrupted"  # what there is to see to, and what to say then
         self._can_save = self._is_watching = self._is_ending = self._is_over = False
         self._asked_at = 0.0
+        self._signals = SIGNALS
         self._deciding = threading.RLock()
 
     def watch(self) -> None:
@@ -55,15 +56,17 @@ class Interrupt:
         heard, told = os.pipe()
         os.set_blocking(told, False)
         self._is_watching = True
-        if os.name != "nt":  # where a pipe cannot be told
+        if os.name != "nt":  # where a pipe cannot be told, and no terminal hangs up
             signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup asks for
+                self._signals = (*SIGNALS, signal.SIGHUP)
         self.catch()
         threading.Thread(target=self._listen, args=(heard,), name="interrupt", daemon=True).start()
 
     def catch(self) -> None:
         """Take the signals back from whoever took them meanwhile, as jax's service for preemption and libtpu do."""
         if self._is_watching:
-            for number in SIGNALS:
+            for number in self._signals:
                 signal.signal(number, self._handle)
 
     def save_first(self) -> None:
@@ -88,7 +91,7 @@ class Interrupt:
         if self.asked or code > 128:
             _flush()
             os._exit(code)
-        for number in SIGNALS:
+        for number in self._signals:
             signal.signal(number, signal.SIG_IGN)  # nothing is left to stop
         sys.exit(code)
 
@@ -99,10 +102,12 @@ class Interrupt:
     def _listen(self, heard: int) -> None:
         while True:
             for number in os.read(heard, 64):
-                if number in SIGNALS:
+                if number in self._signals:
                     self._press(number)
 
     def _press(self, number: int) -> None:
+        if number not in SIGNALS:  # the terminal has gone
+            _print_to_nobody()
         with self._deciding:
             is_echo = self.asked and time.monotonic() - self._asked_at < ONE_PRESS_SECONDS
             if self._is_over or is_echo:
@@ -154,6 +159,17 @@ def _write(descriptor: int, content: bytes) -> None:
             os.write(descriptor, content)
     except OSError:
         return
+
+
+def _print_to_nobody() -> None:
+    """From here on what is printed to a terminal is lost, in place of an error for whoever prints."""
+    nobody = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (1, 2):
+        try:
+            os.write(descriptor, b"")
+        except OSError:
+            os.dup2(nobody, descriptor)
+    os.close(nobody)
 
 
 def _flush() -> None:

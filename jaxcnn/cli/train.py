@@ -280,6 +280,9 @@ def _train(
                 recorder = run(session, recorder_of, checkpoints)
     except CheckpointError as error:
         raise Failure(str(error)) from error
+    except (OSError, SystemExit):  # nobody reads any more what is printed: Rich exits then
+        interrupt.last_words()
+        raise
     console.print(summary(recorder, examples, place))
 
 
