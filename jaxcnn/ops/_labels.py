@@ -14,6 +14,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import refuse
+from jaxcnn.ops._window import Size, constant
 
 
 def labels_array(op: str, name: str, scores: jax.Array, labels: ArrayLike, used: object = True) -> jax.Array:
@@ -46,12 +47,12 @@ def are_classes(labels: jax.Array) -> bool:
     return bool(jnp.issubdtype(labels.dtype, jnp.integer))
 
 
-def distributions(labels: jax.Array, classes: int, dtype: np.dtype, dl: jax.Array | None = None) -> jax.Array:
+def distributions(labels: jax.Array, classes: Size, dtype: np.dtype, dl: jax.Array | None = None) -> jax.Array:
     """Labels as (*lead, K) distributions; NaN for what is no class, but zeros where nobody uses the loss: dl is 0."""
     if are_classes(labels):
-        greatest = min(classes - 1, np.iinfo(labels.dtype).max)  # a narrow dtype may not hold K - 1
-        is_class = (labels >= 0) & (labels <= np.asarray(greatest, labels.dtype))
-        own = jnp.where(is_class, labels, np.asarray(0, labels.dtype)).astype(jnp.int32)
+        wide = labels if labels.dtype.itemsize >= 4 else labels.astype(jnp.int32)  # a narrow dtype may not hold K
+        is_class = (wide >= 0) & (wide < constant(classes, wide.dtype))
+        own = jnp.where(is_class, wide, constant(0, wide.dtype)).astype(jnp.int32)
         place = lax.broadcasted_iota(jnp.int32, (*labels.shape, classes), labels.ndim)
         hot = (place == own[..., None]).astype(dtype)
         y = jnp.where(is_class[..., None], hot, np.asarray(np.nan, dtype))
@@ -65,7 +66,7 @@ def expected_surprise(y: jax.Array, log_p: jax.Array) -> jax.Array:
     return -jnp.sum(jnp.where(y == 0, 0, y * log_p), axis=-1)
 
 
-def plain_distributions(labels: jax.Array, classes: int, dtype: np.dtype) -> jax.Array:
+def plain_distributions(labels: jax.Array, classes: Size, dtype: np.dtype) -> jax.Array:
     """For the references: one-hot rows of classes, of whatever dtype, or distributions as they are."""
     if are_classes(labels):
         return jax.nn.one_hot(labels.astype(jnp.int32), classes, dtype=dtype)

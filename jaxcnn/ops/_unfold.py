@@ -18,7 +18,6 @@ Sources     [R] 1.3, 1.4, 1.7.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial, reduce
 
 import jax
@@ -33,7 +32,7 @@ from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import dividing, over_places
 from jaxcnn.ops._types import Image, Patches
-from jaxcnn.ops._window import Padding, PerAxis, Window
+from jaxcnn.ops._window import Padding, PerAxis, Shape, Window
 
 
 def reference_unfold(
@@ -59,7 +58,7 @@ def reference_unfold(
 
 def reference_fold(
     patches: jax.Array,
-    shape: Sequence[int],
+    shape: Shape,
     window: PerAxis,
     *,
     stride: PerAxis = 1,
@@ -112,7 +111,7 @@ def unfold(
 
 def fold(
     patches: ArrayLike,
-    shape: Sequence[int],
+    shape: Shape,
     window: PerAxis,
     *,
     stride: PerAxis = 1,

@@ -14,6 +14,7 @@ The step is a pure function and carries its randomness in the state. It runs unc
 several of them: given a mesh, each device has its part of the batch, and the gradients are added up once a step.
 """
 
+from jaxcnn.train._evaluate import Evaluation as Evaluation
 from jaxcnn.train._evaluate import evaluate as evaluate
 from jaxcnn.train._fit import NotFiniteError as NotFiniteError
 from jaxcnn.train._fit import Report as Report

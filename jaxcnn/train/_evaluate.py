@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,31 @@ from jaxcnn.train._inputs import checked_examples, hinted, refuse_bad_labels
 from jaxcnn.train._step import Apply, as_floats
 
 
+class Evaluation(NamedTuple):
+    """What `evaluate` found.
+
+    Attributes:
+        metrics: "loss" and "accuracy", as metrics.jsonl has them.
+        logits: (N, K), float32.
+    """
+
+    metrics: dict[str, float]
+    logits: np.ndarray
+
+    @property
+    def loss(self) -> float:
+        """Mean over the split, in nats."""
+        return self.metrics["loss"]
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images whose greatest logit is their label's."""
+        return self.metrics["accuracy"]
+
+    def __repr__(self) -> str:
+        return f"Evaluation(loss {self.loss:.4f}, accuracy {self.accuracy:.2%}, logits {self.logits.shape})"
+
+
 def evaluate(
     apply: Apply,
     params: Any,
@@ -25,7 +50,7 @@ def evaluate(
     *,
     ops: ModuleType = jaxcnn.ops,
     batch_size: int = 500,
-) -> tuple[dict[str, float], np.ndarray]:
+) -> Evaluation:
     """Mean loss and accuracy over a split, and the logits (N, K), float32.
 
     Raises:
@@ -35,9 +60,11 @@ def evaluate(
         >>> import jax, numpy as np
         >>> from jaxcnn.nets import single_filter
         >>> images, labels = np.zeros((5, 28, 28, 1), "uint8"), np.zeros(5, "int32")
-        >>> metrics, logits = evaluate(single_filter.apply, single_filter.init(jax.random.key(0)), images, labels)
-        >>> sorted(metrics), logits.shape
-        (['accuracy', 'loss'], (5, 10))
+        >>> found = evaluate(single_filter.apply, single_filter.init(jax.random.key(0)), images, labels)
+        >>> found
+        Evaluation(loss 2.3026, accuracy 100.00%, logits (5, 10))
+        >>> found.accuracy, found.logits.shape
+        (1.0, (5, 10))
     """
     if batch_size < 1:
         raise ValueError(f"evaluate: batch_size must be positive, got {batch_size}")
@@ -50,7 +77,7 @@ def evaluate(
     logits = jnp.concatenate(batches)
     loss = jnp.mean(ops.softmax_cross_entropy(logits, jnp.asarray(labels)))
     accuracy = np.mean(np.argmax(np.asarray(logits), axis=-1) == labels)
-    return {"loss": float(loss), "accuracy": float(accuracy)}, np.asarray(logits)
+    return Evaluation({"loss": float(loss), "accuracy": float(accuracy)}, np.asarray(logits))
 
 
 @partial(jax.jit, static_argnames=("apply", "ops"))

@@ -11,8 +11,6 @@ for T(x, k, g) = sum(correlate(x, k) g), so that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -24,7 +22,7 @@ from jaxcnn.ops._conv._choose import Algorithm
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, preferred
 from jaxcnn.ops._meshes import varying_alike
-from jaxcnn.ops._window import Count, Padding, PerAxis
+from jaxcnn.ops._window import Count, Padding, PerAxis, Shape
 
 
 def reference_correlate(
@@ -55,7 +53,7 @@ def reference_correlate(
 def reference_input_gradient(
     dy: jax.Array,
     kernel: jax.Array,
-    x_shape: Sequence[int],
+    x_shape: Shape,
     *,
     stride: PerAxis = 1,
     padding: Padding = 0,
@@ -87,7 +85,7 @@ def reference_input_gradient(
 def reference_kernel_gradient(
     x: jax.Array,
     dy: jax.Array,
-    kernel_shape: Sequence[int],
+    kernel_shape: Shape,
     *,
     stride: PerAxis = 1,
     padding: Padding = 0,
@@ -171,7 +169,7 @@ def correlate(
 def input_gradient(
     dy: ArrayLike,
     kernel: ArrayLike,
-    x_shape: Sequence[int],
+    x_shape: Shape,
     *,
     stride: PerAxis = 1,
     padding: Padding = 0,
@@ -229,7 +227,7 @@ def input_gradient(
 def kernel_gradient(
     x: ArrayLike,
     dy: ArrayLike,
-    kernel_shape: Sequence[int],
+    kernel_shape: Shape,
     *,
     stride: PerAxis = 1,
     padding: Padding = 0,
@@ -284,7 +282,7 @@ def kernel_gradient(
     return _rule.kernel_gradient(form, *varying_alike(x, dy))
 
 
-def _refuse_other_dy(op: str, form: Form, dy: jax.Array, x_shape: Sequence[int], kernel_shape: Sequence[int]) -> None:
+def _refuse_other_dy(op: str, form: Form, dy: jax.Array, x_shape: Shape, kernel_shape: Shape) -> None:
     expected = (x_shape[0], *form.window.out, kernel_shape[-1])
     if dy.shape != expected:
         refuse(

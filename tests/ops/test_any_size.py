@@ -1,0 +1,83 @@
+"""Symbolic sizes (`jax.export.symbolic_shape`) of the ops that are neither convolutions nor pools: traced and run.
+
+Those of convolution are in test_conv_accepts.py, of the pools and the pointwise ops in test_pools_accept.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from agreement import assert_equal_trees, integers
+from jax import export
+
+from jaxcnn import ops, reference
+
+Function = Callable[..., Any]
+SIZES = {"n": 3, "h": 5, "w": 6, "f": 8, "k": 4, "c": 2}
+
+# each with the shapes of what it is differentiated in
+FORMS: dict[str, tuple[Function, tuple[str, ...]]] = {
+    "dense": (lambda m, x, k, b: m.dense(x, k, b), ("n, f", "f, k", "k")),
+    "dense of places": (lambda m, x, k: m.dense(x, k), ("n, h, w, f", "f, k")),
+    "softmax": (lambda m, z: m.softmax(z), ("n, k",)),
+    "cross_entropy": (lambda m, z, y: m.cross_entropy(jax.nn.softmax(z), y), ("n, k", "n, k")),
+    "softmax_cross_entropy": (lambda m, z: m.softmax_cross_entropy(z, zero_labels(z)), ("n, k",)),
+    "softmax_cross_entropy of places": (lambda m, z: m.softmax_cross_entropy(z, zero_labels(z)), ("n, h, w, k",)),
+    "softmax_cross_entropy, soft and smooth": (
+        lambda m, z, y: m.softmax_cross_entropy(z, y, label_smoothing=0.25),
+        ("n, k", "n, k"),
+    ),
+    "softmax_cross_entropy of some": (
+        lambda m, z: m.softmax_cross_entropy(z, zero_labels(z), where=zero_labels(z) == 0),
+        ("n, k",),
+    ),
+    "layer_norm": (lambda m, x, s, b: m.layer_norm(x, s, b), ("n, f", "f", "f")),
+    "layer_norm of places": (lambda m, x, s, b: m.layer_norm(x, s, b), ("n, h, w, f", "f", "f")),
+    "one_hot_prediction": (lambda m, p: m.one_hot_prediction(p), ("n, k",)),
+    "fold": (lambda m, p: m.fold(p, (p.shape[0], p.shape[1] + 1, 2), 2), ("n, h, 4",)),
+    "kernel_gradient": (
+        lambda m, x, dy: m.kernel_gradient(x, dy, (3, 3, 2, 4), padding="SAME"),
+        ("n, h, w, 2", "n, h, w, 4"),
+    ),
+    "input_gradient": (
+        lambda m, dy: m.input_gradient(dy, integers((3, 3, 2, 2), np.float32), dy.shape, padding="SAME"),
+        ("n, h, w, 2",),
+    ),
+    "conv_relu_max_pool": (
+        lambda m, x: m.conv_relu_max_pool(x, integers((3, 3, 2, 4), np.float32), None, 2, padding="SAME"),
+        ("n, 2*h, 2*w, 2",),
+    ),
+    "conv_general_dilated": (
+        lambda m, x: m.conv_general_dilated(x, integers((4, 2, 3, 3), np.float32), (1, 1), "SAME"),
+        ("n, 2, h, w",),
+    ),
+}
+
+
+def zero_labels(z: jax.Array) -> jax.Array:
+    return jnp.zeros(z.shape[:-1], jnp.int32)
+
+
+def pulled(call: Function, module: Any, *args: jax.Array) -> Any:
+    y, pull = jax.vjp(partial(call, module), *args)
+    return y, pull(2 * y)
+
+
+def known(shape: str) -> tuple[int, ...]:
+    return tuple(eval(size, {}, SIZES) for size in shape.split(","))
+
+
+@pytest.mark.parametrize(("call", "shapes"), FORMS.values(), ids=FORMS.keys())
+def test_values_and_gradients(call: Function, shapes: tuple[str, ...]) -> None:
+    scope = export.SymbolicScope()
+    symbolic = [jax.ShapeDtypeStruct(export.symbolic_shape(shape, scope=scope), np.float32) for shape in shapes]
+    stored = export.export(jax.jit(partial(pulled, call, ops)))(*symbolic).serialize()
+    args = [integers(known(shape), np.float32, seed=seed) for seed, shape in enumerate(shapes)]
+    found, expected = export.deserialize(stored).call(*args), jax.jit(partial(pulled, call, reference))(*args)
+    assert_equal_trees(found, expected, roundings=16)
