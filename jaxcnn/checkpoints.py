@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -59,6 +60,7 @@ class Checkpoints:
             best_fn=_score,
             cleanup_tmp_directories=True,
         )
+        logging.getLogger("absl").addFilter(_is_news)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.folder, options=options)
@@ -189,6 +191,11 @@ class Checkpoints:
         key = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(like.key))
         totals = Totals(**jax.tree.map(jnp.asarray, arrays["totals"]))
         return Checkpoint(step, state._replace(key=key), totals, note)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether Orbax says more than that a checkpoint was given no score: most have none."""
+    return "tracked_metric" not in str(record.msg)
 
 
 def _score(scores: dict[str, float]) -> float:

@@ -240,6 +240,16 @@ def test_predict_takes_a_folder_and_says_what_it_passed_over(
     assert f"passed over: {mixed / 'deeper'} is a folder" in out
 
 
+def test_predict_answers_for_the_pictures_that_can_be_read(
+    trained: tuple[Path, str], pictures: list[Path], tmp_path: Path
+) -> None:
+    """One that is named and cannot is said at the end, and the exit code is 2."""
+    process = start("predict", trained[0], "none.png", pictures[3], cwd=tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 2 and out.startswith(f"{pictures[3]}: ") and "none" not in out
+    assert err == "jaxcnn: none.png cannot be read (No such file or directory)\n"
+
+
 def test_predict_reads_standard_input_and_says_when_it_is_unsure(
     trained: tuple[Path, str], pictures: list[Path]
 ) -> None:
@@ -337,7 +347,8 @@ def test_predict_and_explain_refuse_what_is_no_run(home: Path, pictures: list[Pa
 
 def test_explain_draws_and_prints_differences(trained: tuple[Path, str], refusal: Refusal) -> None:
     folder, _ = trained
-    out = run("explain", folder, "--index", "3", "--out", "three.png", cwd=folder.parent)
+    out = run("explain", folder, "--index", "3", cwd=folder.parent)
+    (folder / "explain-3.png").rename(folder.parent / "three.png")
     with Image.open(folder.parent / "three.png") as picture:
         assert picture.format == "PNG" and picture.size == (1600, 2070)
     rows = [row.split("│")[1:-1] for row in out.splitlines() if "[V" in row]
@@ -362,7 +373,6 @@ def test_explain_refuses_what_it_cannot_draw(trained: tuple[Path, str], home: Pa
         (folder, ["--out", "x.png", "--index", "2000"], "--index must be below 2000"),
         (folder, ["--out", "x.jpg"], "--out must name a .png file"),
         (folder, ["--out", "none/x.png"], "there is no folder none"),
-        (folder, [], "--out"),
     ):
         assert message in refusal("explain", run_folder, *arguments, cwd=home)
     assert not (home / "x.png").exists()

@@ -17,6 +17,7 @@ import pytest
 import jaxcnn
 from experiments.gradients.mutants import MUTANTS
 from jaxcnn import ops, reference
+from jaxcnn.ops._conv._choose import ALGORITHMS, MAPS
 
 ROOT = Path(__file__).parents[1]
 PAPERS = (ROOT / "docs" / "papers.md").read_text()
@@ -102,8 +103,18 @@ def test_the_reproduction_of_jaxs_fault_with_mapped_numpy_arrays() -> None:
 
 
 def test_the_readmes_algorithms_run() -> None:
-    """One name per map, at a stride of 2, and every name that it lists is one."""
-    line = re.search(r"one name per map.*?`(\(.*?\))` where the stride is 2", README, re.DOTALL)
+    """Its table has every algorithm with the maps that it has, and its example is computed."""
+    named = {
+        name: columns.split(" | ")[0]
+        for names, columns in re.findall(r'^\| (`".*?"`) \| (.*) \|$', README, re.MULTILINE)
+        for name in re.findall(r'"(\w+)"', names)
+    }
+    has = {name: [which for which in MAPS if hasattr(algorithm, which)] for name, algorithm in ALGORITHMS.items()}
+    words = {"correlate": "forward", "input_gradient": "input gradient", "kernel_gradient": "kernel gradient"}
+    assert named == {
+        name: "all" if len(maps) == 3 else ", ".join(words[which] for which in maps) for name, maps in has.items()
+    }
+    line = re.search(r"for forward, input gradient and kernel gradient: `(\(.*?\))`", README, re.DOTALL)
     assert line is not None
     algorithms = ast.literal_eval(line[1])
     x, kernel = jnp.ones((2, 6, 6, 2)), jnp.ones((3, 3, 2, 4))
@@ -119,7 +130,7 @@ def test_the_readmes_algorithms_run() -> None:
 def test_the_mutants_are_counted() -> None:
     """Where the README tells how many wrong rules were planted, and in the table of the study."""
     study = (ROOT / "experiments" / "gradients" / "README.md").read_text()
-    assert f"of {len(MUTANTS)} planted wrong rules" in README
+    assert re.search(rf"caught all of {len(MUTANTS)}\s+planted wrong rules", README)
     assert re.search(rf"^\| all \| {len(MUTANTS)} \|", study, re.MULTILINE)
 
 

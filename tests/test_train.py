@@ -399,9 +399,9 @@ def test_a_loss_that_is_not_finite_names_its_step(in_one_program: bool, monkeypa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 0}, "fit: batch_size must be between 1 and the 12 images, got 0"),
+        ({"batch_size": 0}, "fit: batch_size must be a whole number, at least 1, got 0"),
         ({"batch_size": 13}, "fit: batch_size must be between 1 and the 12 images, got 13"),
-        ({"epochs": 0}, "fit: epochs must be at least 1, got 0"),
+        ({"epochs": 0}, "fit: epochs must be a whole number, at least 1, got 0"),
         ({"labels": np.zeros(11, "int32")}, r"fit: labels must be .* got labels \(11,\) for images \(12, 2, 2, 1\)"),
         (
             {"labels": np.zeros((12, 3), "float32")},

@@ -210,7 +210,7 @@ def test_reports_come_where_a_pause_is_asked_for(every: int, digits: data.Split)
     reports = list(train.fit(state, step, images, labels, epochs=2, batch_size=4, pause_every=every))
     steps = {report.step for report in reports}
     assert steps >= {*range(every, 21, every), 10, 20}
-    with pytest.raises(ValueError, match="fit: pause_every must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="fit: pause_every must be a whole number, at least 1, got 0"):
         next(train.fit(state, step, images, labels, epochs=1, batch_size=4, pause_every=0))
 
 

@@ -67,7 +67,11 @@ def locked(folder: Path, place: Place) -> Iterator[None]:
 def interrupted(folder: Path) -> str:
     """What is left in the folder of a training that was stopped, and how it goes on."""
     from jaxcnn import runs
+    from jaxcnn.checkpoints import CHECKPOINTS
 
+    checkpoints = folder / CHECKPOINTS
+    if not checkpoints.is_dir() or not any(path.name.isdecimal() for path in checkpoints.iterdir()):
+        return f"interrupted before the first checkpoint; jaxcnn train --resume {folder} begins again"
     return f"interrupted: {folder} keeps {runs.kept(folder)}; jaxcnn train --resume {folder} goes on"
 
 

@@ -25,7 +25,7 @@ _WHAT = ("ops", "steps", "memory", "compiled")
 
 def bench(
     what: Annotated[str, typer.Argument(help=f"One of {', '.join(_WHAT)}.")],
-    quick: Annotated[bool, typer.Option("--quick", help="A small part, in about a minute.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A small part, in a minute or two.")] = False,
     only: Annotated[str, typer.Option(help="Cases whose name holds this text.")] = "",
     tune: Annotated[bool, typer.Option("--tune", help="Of ops: every algorithm of convolution, apart.")] = False,
     seconds: Annotated[float, typer.Option(min=0.0, help="To spend on a case, compiling aside.")] = 1.0,

@@ -17,9 +17,14 @@ from jaxcnn.cli._failure import Failure, refuse_no_new_png
 
 
 def explain(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder of single_filter, from jaxcnn train.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.png", help="The picture to write; must not exist.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder of single_filter, from jaxcnn train.")],
     index: Annotated[int, typer.Option(min=0, help="Which held-out image.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png", help="The picture to write; must not exist.", show_default="RUN/explain-INDEX.png"
+        ),
+    ] = None,
 ) -> None:
     """Draw the figures of [V] with live numbers.
 
@@ -33,6 +38,7 @@ def explain(
     run = runs.read(folder)
     if run.network.name != "single_filter":
         raise Failure(f"explain draws the figures of single_filter; {folder} is a run of {run.network.name}")
+    out = folder / f"explain-{index}.png" if out is None else out
     refuse_no_new_png("--out", out)
     data = run.config["data"]["name"]
     try:

@@ -29,11 +29,15 @@ MOST_SHOWN = 20  # pictures in one drawing
 
 
 class Read(NamedTuple):
-    """What was read, each with the name to call it by, and (name, reason) of what in a folder was not."""
+    """What was read, each with the name to call it by, and (name, reason) of what was not.
+
+    `complaints` are the reasons of those that were named one by one, not found in a folder.
+    """
 
     names: list[str]
     found: list[Found]
     passed_over: list[tuple[str, str]]
+    complaints: list[str]
 
 
 class Answer(NamedTuple):
@@ -95,7 +99,15 @@ def predict(
         ]
         passed_over = [{"file": name, "reason": reason} for name, reason in read.passed_over]
         print(json.dumps({"run": str(folder), "images": documents, "passed_over": passed_over}, indent=2))
-        return
+    else:
+        _print(read, answers, split=split)
+        if show is not None:
+            Console(highlight=False, soft_wrap=True).print(f"{escape(str(show))} written")
+    if read.complaints:
+        raise Failure("; ".join(read.complaints))
+
+
+def _print(read: Read, answers: list[list[Answer]], *, split: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for name, some in zip(read.names, answers, strict=True):
         if split:
@@ -109,16 +121,15 @@ def predict(
             if len(answers) <= MOST_WITH_BARS:
                 console.print(_bars(some[0]))
     for _, reason in read.passed_over:
-        console.print(f"passed over: {escape(reason)}")
-    if show is not None:
-        console.print(f"{escape(str(show))} written")
+        if reason not in read.complaints:
+            console.print(f"passed over: {escape(reason)}")
 
 
 def _read_all(images: list[Path], *, digits: bool, split: bool) -> Read:
-    """Every picture; one that is named must be readable, of a folder's those are taken that are."""
+    """Every picture that can be read."""
     from jaxcnn.pictures import PictureError
 
-    read, complaints = Read([], [], []), []
+    read = Read([], [], [], [])
     if [str(image) for image in images].count("-") > 1:
         raise Failure("standard input can be read once: give - once")
     listed: list[tuple[Path, bool]] = []
@@ -129,15 +140,14 @@ def _read_all(images: list[Path], *, digits: bool, split: bool) -> Read:
         try:
             found = _found(image, digits=digits, split=split)
         except PictureError as error:
-            if is_listed:
-                read.passed_over.append((str(image), str(error)))
-            else:
-                complaints.append(str(error))
+            read.passed_over.append((str(image), str(error)))
+            if not is_listed:
+                read.complaints.append(str(error))
             continue
         read.names.append(str(image))
         read.found.append(found)
-    if complaints:
-        raise Failure("; ".join(complaints))
+    if not read.found and read.complaints:
+        raise Failure("; ".join(read.complaints))
     if not read.found:
         reasons = "; ".join(reason for _, reason in read.passed_over[:3]) or "nothing is in it"
         raise Failure(f"no picture in {', '.join(map(str, images))}: {reasons}")
@@ -187,7 +197,7 @@ def _draw(read: Read, answers: list[list[Answer]], out: Path) -> None:
     from jaxcnn import figures
 
     if len(read.found) > MOST_SHOWN:
-        read = Read(read.names[:MOST_SHOWN], read.found[:MOST_SHOWN], [])
+        read = Read(read.names[:MOST_SHOWN], read.found[:MOST_SHOWN], [], [])
         Console(stderr=True).print(f"of {len(answers)} pictures the first {MOST_SHOWN} are drawn")
     rows = [
         figures.Seen(

@@ -14,13 +14,13 @@ from jaxcnn.cli._display import FittingProgress
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs' folders, from jaxcnn train.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs' folders, from jaxcnn train.")],
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.html",
             help="The page to write; may replace an earlier report, and nothing else.",
-            show_default="DIR/report.html of one run, report.html of several",
+            show_default="RUN/report.html of one run, report.html of several",
         ),
     ] = None,
 ) -> None:

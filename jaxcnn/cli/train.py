@@ -48,7 +48,8 @@ def train(
         str | None, typer.Option(help="The data set: mnist-10k, mnist, fashion_mnist, idx.", show_default="mnist-10k")
     ] = None,
     source: Annotated[
-        Path | None, typer.Option(help="Prepare mnist or fashion_mnist from the original files in this folder.")
+        Path | None,
+        typer.Option(help="The folder of idx's files, or of the original ones of mnist or fashion_mnist to prepare."),
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Prepare mnist or fashion_mnist by download.")] = False,
     epochs: Annotated[

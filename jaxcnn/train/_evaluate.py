@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 import jaxcnn.ops
-from jaxcnn.train._inputs import checked_examples, hinted, refuse_bad_labels
+from jaxcnn.train._inputs import checked_count, checked_examples, hinted, refuse_bad_labels
 from jaxcnn.train._step import Apply, as_floats
 
 
@@ -66,8 +66,7 @@ def evaluate(
         >>> found.accuracy, found.logits.shape
         (1.0, (5, 10))
     """
-    if batch_size < 1:
-        raise ValueError(f"evaluate: batch_size must be positive, got {batch_size}")
+    batch_size = checked_count("evaluate", "batch_size", batch_size)
     images, labels = checked_examples("evaluate", images, labels)
     with hinted("evaluate", images.shape):
         scores = jax.eval_shape(lambda x: apply(params, as_floats(x), ops=ops), jnp.asarray(images[:1]))

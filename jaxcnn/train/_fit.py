@@ -15,7 +15,14 @@ from jax import lax
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from jaxcnn.train._inputs import checked_examples, checked_labels, hinted, refuse_bad_labels
+from jaxcnn.train._inputs import (
+    checked_count,
+    checked_examples,
+    checked_labels,
+    hinted,
+    refuse_bad_labels,
+    refuse_no_state,
+)
 from jaxcnn.train._mesh import local_key, replicated
 from jaxcnn.train._read import TOGETHER, Batches, batches_from, epoch_order, on_devices, stacked
 from jaxcnn.train._step import Batch, Metrics, Step, TrainState, classes_of
@@ -152,9 +159,10 @@ def fit(
             infinite; before anything is compiled.
         NotFiniteError: the loss is not finite; says at which step.
     """
+    refuse_no_state("fit", state, mesh, totals)
     images, labels = checked_examples("fit", images, labels)
-    count = len(images)
-    if not 1 <= batch_size <= count:
+    count, batch_size = len(images), checked_count("fit", "batch_size", batch_size)
+    if batch_size > count:
         raise ValueError(f"fit: batch_size must be between 1 and the {count} images, got {batch_size}")
     with hinted("fit", images.shape):
         classes = classes_of(step, state.params, jnp.asarray(images[:1]))
@@ -200,6 +208,8 @@ def fit_stream(
             no class, too few batches.
         NotFiniteError: the loss is not finite; says at which step.
     """
+
+    refuse_no_state("fit_stream", state, mesh, totals)
 
     @lru_cache
     def classes(shape: tuple[int, ...], dtype: np.dtype) -> int | None:
@@ -248,10 +258,8 @@ def _loop(
     pause_every: int | None,
     mesh: Mesh | None,
 ) -> Iterator[Report]:
-    if epochs < 1:
-        raise ValueError(f"{name}: epochs must be at least 1, got {epochs}")
-    if pause_every is not None and pause_every < 1:
-        raise ValueError(f"{name}: pause_every must be at least 1, got {pause_every}")
+    epochs = checked_count(name, "epochs", epochs)
+    pause_every = None if pause_every is None else checked_count(name, "pause_every", pause_every)
     totals = replicated(Totals.zero() if totals is None else jax.tree.map(jnp.copy, totals), mesh)
     steps_a_segment = 1
     taken = int(state.step)

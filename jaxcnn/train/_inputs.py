@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+NO_CLASS = np.iinfo(np.int32).max  # whatever their number is
 UNSCALED = 64  # floats from 0 to more than this are pixels that nobody has divided by 255
 
 
@@ -29,14 +31,12 @@ def checked_examples(name: str, images: Any, labels: Any) -> Examples:
     Raises:
         ValueError: they are no images and classes, or not as many of one as of the other; says which and where.
     """
-    images, labels = _array(name, "images", images), np.asarray(_array(name, "labels", labels))
+    images, labels = _native(_array(name, "images", images)), np.asarray(_array(name, "labels", labels))
     if images.ndim < 3:
         _refuse(name, f"images must be (N, *spatial, C), got {images.shape}: a single image needs images[None]")
     if labels.ndim == 2 and len(labels) == len(images):
-        _refuse(
-            name,
-            f"labels must be (N,) classes, got {labels.dtype} {labels.shape}: if one-hot, take labels.argmax(axis=1)",
-        )
+        way_out = "take labels[:, 0]" if labels.shape[1] == 1 else "if one-hot, take labels.argmax(axis=1)"
+        _refuse(name, f"labels must be (N,) classes, got {labels.dtype} {labels.shape}: {way_out}")
     if labels.shape != (len(images),):
         _refuse(name, f"labels must be (N,), one per image, got labels {labels.shape} for images {images.shape}")
     if not len(images):
@@ -48,19 +48,19 @@ def checked_examples(name: str, images: Any, labels: Any) -> Examples:
 
 def refuse_bad_labels(name: str, labels: np.ndarray, classes: int) -> None:
     """Raise a `ValueError` that names the first label outside [0, classes), if there is one."""
+    labels = labels if labels.dtype.itemsize > 1 else labels.astype(np.int32)  # 4 bits cannot be compared with more
     bad = np.flatnonzero((labels < 0) | (labels >= classes))
     if bad.size:
         more = f" and {bad.size - 1} more" if bad.size > 1 else ""
-        _refuse(
-            name, f"labels must be in [0, {classes}), counted from 0, got {labels[bad[0]]} at labels[{bad[0]}]{more}"
-        )
+        known = f"in [0, {classes})" if classes < NO_CLASS else "at least 0 and below 2**31"
+        _refuse(name, f"labels must be {known}, counted from 0, got {labels[bad[0]]} at labels[{bad[0]}]{more}")
 
 
 def checked_labels(name: str, labels: np.ndarray, classes: int | None) -> None:
     """Raise a `ValueError` unless a batch's labels are integers in [0, classes); below 2^31 if that is not known."""
-    if labels.dtype != bool and not np.issubdtype(labels.dtype, np.integer):
+    if labels.dtype != bool and not jnp.issubdtype(labels.dtype, jnp.integer):
         _refuse(name, f"labels must be integers, got {labels.dtype}: if whole numbers, take labels.astype(int)")
-    refuse_bad_labels(name, labels, np.iinfo(np.int32).max if classes is None else classes)
+    refuse_bad_labels(name, labels, NO_CLASS if classes is None else classes)
 
 
 @contextmanager
@@ -84,17 +84,46 @@ def hinted(name: str, shape: tuple[Any, ...]) -> Iterator[None]:
 
 def _array(name: str, what: str, given: Any) -> Any:
     """An array as it is, a list or tuple as an array of NumPy."""
+    kind = type(given).__name__
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        _refuse(name, f"{what} must have no masked entries, got {np.ma.count_masked(given)}: leave those examples out")
     if isinstance(given, np.ndarray | jax.Array):
         return given
-    if not hasattr(given, "__len__") and not hasattr(given, "__array__"):
-        kind = type(given).__name__
-        _refuse(
-            name, f"{what} must be an array, got: {kind}, which comes one by one: collect it with np.array(list(...))"
-        )
+    if isinstance(given, Iterator | Generator | Set):
+        _refuse(name, f"{what} must be an array, got: {kind}, which comes one by one: collect it in a list")
+    if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__len__") and not hasattr(given, "__array__"):
+        _refuse(name, f"{what} must be an array, got: {kind}")
     try:
         return np.asarray(given)
     except ValueError as error:
         raise ValueError(f"{name}: {what} must be of one shape, got a {type(given).__name__} of several") from error
+
+
+def checked_count(name: str, what: str, value: Any) -> int:
+    """A number of epochs, steps or images as an int, or a `ValueError` where it is none, or below 1."""
+    try:
+        count = 0 if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        count = 0
+    if count < 1:
+        _refuse(name, f"{what} must be a whole number, at least 1, got {value!r}")
+    return count
+
+
+def refuse_no_state(name: str, state: Any, mesh: Any, totals: Any) -> None:
+    """Raise a `ValueError` where what is given for them is nothing of the kind."""
+    for what, value, fields, maker in (
+        ("state", state, ("params", "opt_state", "step", "key"), "jaxcnn.train.init_state"),
+        ("totals", totals, ("loss", "accuracy"), "a report's totals"),
+        ("mesh", mesh, ("devices", "axis_names"), "jaxcnn.train.mesh_of"),
+    ):
+        if (value is not None or what == "state") and not all(hasattr(value, field) for field in fields):
+            _refuse(name, f"{what} must be as from {maker}, got: {type(value).__name__}")
+
+
+def _native(array: Any) -> Any:
+    """An array in this machine's order of bytes, which jax wants."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _refuse_bad_pixels(name: str, images: Any) -> None:
