@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, NoReturn, cast
 
 import jax
@@ -78,7 +79,16 @@ def shape_tuple(op: str, name: str, value: object) -> tuple[Any, ...]:
     return tuple(int(size) if isinstance(size, np.integer) else size for size in sizes)
 
 
-def one_axis(op: str, name: str, array: jax.Array, axis: int) -> int:
+def real_number(op: str, name: str, value: object, expected: str) -> float:
+    """`value`, of Python, NumPy or jax, as a Python number, or a `ValueError` naming `op`: "must be <expected>"."""
+    is_known = isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer)
+    number = np.asarray(value).reshape(-1)[0] if is_known and np.size(cast(Any, value)) == 1 else value
+    if not isinstance(number, Real | np.floating):
+        refuse(op, f"{name} must be {expected}, and known when the program is traced, got {value!r}")
+    return float(number)
+
+
+def one_axis(op: str, name: str, array: jax.Array, axis: int | np.integer[Any] | jax.Array) -> int:
     """`axis` as a non-negative axis of `array` that is not empty, or a `ValueError` naming `op`."""
     try:
         index = operator.index(axis)

@@ -18,21 +18,20 @@ Sources     [V] 2.3, 3.1.
 from __future__ import annotations
 
 from functools import partial
-from numbers import Real
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops._arguments import float_array, refuse
+from jaxcnn.ops._arguments import float_array, real_number, refuse
 from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array, plain_distributions
+from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array, of_used, plain_distributions
 from jaxcnn.ops._meshes import laid_out_as, varying_alike
-from jaxcnn.ops._types import Losses, Scores
+from jaxcnn.ops._types import Losses, Scalar, Scores
 
 
-def reference(probabilities: jax.Array, labels: jax.Array, *, epsilon: float = 1e-7) -> jax.Array:
+def reference(probabilities: jax.Array, labels: jax.Array, *, epsilon: Scalar = 1e-7) -> jax.Array:
     """The plain forward."""
     p, labels = jnp.asarray(probabilities), jnp.asarray(labels)
     p = p.astype(accumulator(p.dtype))
@@ -41,7 +40,7 @@ def reference(probabilities: jax.Array, labels: jax.Array, *, epsilon: float = 1
     return -jnp.sum(jax.scipy.special.xlogy(y, q), axis=-1)
 
 
-def cross_entropy(probabilities: ArrayLike, labels: ArrayLike, *, epsilon: float = 1e-7) -> jax.Array:
+def cross_entropy(probabilities: ArrayLike, labels: ArrayLike, *, epsilon: Scalar = 1e-7) -> jax.Array:
     """The cross-entropy of each example's probabilities with its label.
 
     Args:
@@ -66,10 +65,11 @@ def cross_entropy(probabilities: ArrayLike, labels: ArrayLike, *, epsilon: float
     """
     p = float_array("cross_entropy", "probabilities", probabilities)
     labels = labels_array("cross_entropy", "probabilities", p, labels)
-    if not isinstance(epsilon, Real) or not 0 <= epsilon < 0.5:
+    least = real_number("cross_entropy", "epsilon", epsilon, "at least 0 and below 1/2")
+    if not 0 <= least < 0.5:
         refuse("cross_entropy", f"epsilon must be at least 0 and below 1/2, got {epsilon!r}")
     p, labels = varying_alike(p, labels)
-    return _cross_entropy(p, labels, float(epsilon))
+    return _cross_entropy(p, labels, least)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("epsilon",))
@@ -87,14 +87,14 @@ def _cross_entropy_bwd(
 ) -> tuple[jax.Array, jax.Array | None]:
     p, labels = saved
     wide = p.astype(accumulator(p.dtype))
-    y, dl_of_all = distributions(labels, p.shape[-1], wide.dtype, dl), dl[..., None]
+    y, dl_of_all = of_used(distributions(labels, p.shape[-1], wide.dtype), dl), dl[..., None]
     inside = (wide > epsilon) & (wide < 1 - epsilon)
     is_used = inside & (y != 0) if are_classes(labels) else inside  # but a distribution's zeros have derivatives
     dp = jnp.where(is_used, -dl_of_all * y / jnp.where(inside, wide, 1), 0).astype(p.dtype)  # [V 8], (B4)
     dp = laid_out_as(dp, jax.typeof(p))
     if are_classes(labels):
         return dp, None
-    dy = (-dl_of_all * _log_clipped(p, epsilon)).astype(labels.dtype)  # (B5)
+    dy = (-dl_of_all * of_used(_log_clipped(p, epsilon), dl)).astype(labels.dtype)  # (B5)
     return dp, laid_out_as(dy, jax.typeof(labels))
 
 

@@ -47,18 +47,21 @@ def are_classes(labels: jax.Array) -> bool:
     return bool(jnp.issubdtype(labels.dtype, jnp.integer))
 
 
-def distributions(labels: jax.Array, classes: Size, dtype: np.dtype, dl: jax.Array | None = None) -> jax.Array:
-    """Labels as (*lead, K) distributions; NaN for what is no class, but zeros where nobody uses the loss: dl is 0."""
+def distributions(labels: jax.Array, classes: Size, dtype: np.dtype) -> jax.Array:
+    """Labels as (*lead, K) distributions; NaN for what is no class."""
     if are_classes(labels):
         wide = labels if labels.dtype.itemsize >= 4 else labels.astype(jnp.int32)  # a narrow dtype may not hold K
         is_class = (wide >= 0) & (wide < constant(classes, wide.dtype))
         own = jnp.where(is_class, wide, constant(0, wide.dtype)).astype(jnp.int32)
         place = lax.broadcasted_iota(jnp.int32, (*labels.shape, classes), labels.ndim)
         hot = (place == own[..., None]).astype(dtype)
-        y = jnp.where(is_class[..., None], hot, np.asarray(np.nan, dtype))
-    else:
-        y = labels.astype(dtype)
-    return y if dl is None else jnp.where((dl == 0)[..., None] & jnp.isnan(y), 0, y)
+        return jnp.where(is_class[..., None], hot, np.asarray(np.nan, dtype))
+    return labels.astype(dtype)
+
+
+def of_used(factors: jax.Array, dl: jax.Array) -> jax.Array:
+    """Factors (*lead, K) of dl (*lead,), with 0 for what is not finite where dl is 0: where nobody uses the loss."""
+    return jnp.where((dl == 0)[..., None] & ~jnp.isfinite(factors), 0, factors)
 
 
 def expected_surprise(y: jax.Array, log_p: jax.Array) -> jax.Array:

@@ -24,10 +24,8 @@ Sources     [R] 1.9 names it; the formulas are ours, after Ba, Kiros and Hinton,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from math import sqrt
-from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -36,10 +34,11 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops._arguments import float_array, one_axis, refuse
+from jaxcnn.ops._arguments import float_array, one_axis, real_number, refuse
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import laid_out_as, varying_alike
-from jaxcnn.ops._types import Same
+from jaxcnn.ops._types import Same, Scalar
+from jaxcnn.ops._window import PerAxis
 
 Axes = tuple[int, ...]
 Types = tuple[Any, Any, Any]  # of x, scale and bias
@@ -56,12 +55,12 @@ class Moments(NamedTuple):
 
 
 def reference(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, *, axis: int | Sequence[int] = -1, epsilon: float = 1e-5
+    x: jax.Array, scale: jax.Array, bias: jax.Array, *, axis: PerAxis = -1, epsilon: Scalar = 1e-5
 ) -> jax.Array:
     """The plain forward."""
     x = jnp.asarray(x)
     wide = x.astype(accumulator(x.dtype))
-    axes = tuple(a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis))
+    axes = tuple(int(a) % x.ndim for a in ((axis,) if isinstance(axis, int | np.integer) else axis))
     shape = [size if a in axes else 1 for a, size in enumerate(x.shape)]
     h = (wide - wide.mean(axes, keepdims=True)) / jnp.sqrt(wide.var(axes, keepdims=True) + epsilon)
     scale, bias = (jnp.reshape(jnp.asarray(array).astype(wide.dtype), shape) for array in (scale, bias))
@@ -73,8 +72,8 @@ def layer_norm(
     scale: ArrayLike,
     bias: ArrayLike,
     *,
-    axis: int | Sequence[int] = -1,
-    epsilon: float = 1e-5,
+    axis: PerAxis = -1,
+    epsilon: Scalar = 1e-5,
 ) -> jax.Array:
     """Bring each example's values along some axes to mean 0 and variance 1, then scale and shift them.
 
@@ -101,7 +100,7 @@ def layer_norm(
     """
     x = float_array("layer_norm", "x", x)
     scale, bias = float_array("layer_norm", "scale", scale), float_array("layer_norm", "bias", bias)
-    named = tuple(axis) if isinstance(axis, Sequence) else (axis,)
+    named = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
     axes = tuple(sorted(one_axis("layer_norm", "x", x, a) for a in named))
     if not axes or len(set(axes)) != len(axes):
         refuse("layer_norm", f"axis must name at least one axis, none twice, got {axis!r} for x {x.shape}")
@@ -113,10 +112,11 @@ def layer_norm(
                 f"{name} must be {expected}, axis {axis!r} of x {x.shape}, got shape {array.shape}",
             )
     wide = accumulator(x.dtype)
-    if not isinstance(epsilon, Real) or not np.asarray(epsilon, wide) > 0:
+    added = real_number("layer_norm", "epsilon", epsilon, f"positive in {wide}")
+    if not np.asarray(added, wide) > 0:
         refuse("layer_norm", f"epsilon must be positive in {wide}, got {epsilon!r}")
     x, scale, bias = varying_alike(x, scale, bias)
-    return _layer_norm(x, scale, bias, axes, float(epsilon), (jax.typeof(x), jax.typeof(scale), jax.typeof(bias)))
+    return _layer_norm(x, scale, bias, axes, added, (jax.typeof(x), jax.typeof(scale), jax.typeof(bias)))
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("axes", "epsilon", "types"))

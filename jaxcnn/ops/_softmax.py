@@ -79,8 +79,9 @@ def _probabilities_bwd(axis: int, z_dtype: np.dtype, p: Same, dp: Same) -> tuple
     is_likeliest = p == jnp.max(p, axis=axis, keepdims=True)
     count = jnp.sum(is_likeliest, axis=axis, keepdims=True, dtype=p.dtype)
     c = jnp.sum(jnp.where(is_likeliest, dp, 0) / count, axis=axis, keepdims=True)
-    dp = dp - c
-    return ((p * (dp - jnp.sum(dp * p, axis=axis, keepdims=True))).astype(z_dtype),)  # (B3)
+    quarter = dp / 4 - c / 4  # the difference of three numbers of dp's size must not overflow before p makes it small
+    dz = 4 * (p * (quarter - jnp.sum(quarter * p, axis=axis, keepdims=True)))  # (B3)
+    return (dz.astype(z_dtype),)
 
 
 _probabilities.defvjp(_probabilities_fwd, _probabilities_bwd)

@@ -6,11 +6,12 @@ Legend
 
 Forward     log p_i = z_i - m - log sum_k exp(z_k - m),  m = max_k z_k;      L[n] = - sum_i y_i log p_i   [V 4; R 1.6]
             [V 4]'s clip is not needed: no logarithm of a rounded probability is ever taken
-            With weights and smoothing y is  w_i ((1 - a) y_i + a / K);  a mask leaves losses out, as 0
+            With weights and smoothing y is  t_i = w_i ((1 - a) y_i + a / K);  a mask leaves losses out, as 0
 
 Backward    dL / dz_k = sum_i - (y_i / p_i) p_i ([i = k] - p_k) = - y_k + p_k sum_i y_i                     [V 12-16]
                       = p_k - y_k   where y sums to one                                                 [V 17-19; R 1.6]
             dL / dy_i = - log p_i   for distributions                                                            (B6)
+            dL / dw_i = sum over examples of (dL / dt_i) ((1 - a) y_i + a / K)
             and of the map z -> log p itself, with cotangent t:   dz_k = t_k - p_k sum_i t_i                     (B7)
 
 Residuals   p, or for distributions log p, and the labels; z is not kept
@@ -23,7 +24,6 @@ Sources     [V] 3.1.2, [R] 1.6 (whose p - y needs sum_i y_i = 1; the general cas
 from __future__ import annotations
 
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import jax
@@ -32,11 +32,11 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops._arguments import float_array, refuse
+from jaxcnn.ops._arguments import float_array, real_number, refuse
 from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array, plain_distributions
+from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array, of_used, plain_distributions
 from jaxcnn.ops._meshes import laid_out_as, varying_alike
-from jaxcnn.ops._types import Losses, Scores
+from jaxcnn.ops._types import Losses, Scalar, Scores
 
 
 def reference(
@@ -45,7 +45,7 @@ def reference(
     *,
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Scalar = 0.0,
 ) -> jax.Array:
     """The plain forward."""
     z, labels = jnp.asarray(logits), jnp.asarray(labels)
@@ -53,7 +53,7 @@ def reference(
         z = jnp.where(jnp.expand_dims(where, -1), z, 0)
     log_p = jax.nn.log_softmax(z.astype(accumulator(z.dtype)), axis=-1)
     y = plain_distributions(labels, z.shape[-1], log_p.dtype)
-    y = (1 - label_smoothing) * y + label_smoothing / z.shape[-1]
+    y = (1 - float(label_smoothing)) * y + float(label_smoothing) / z.shape[-1]
     if weights is not None:
         y = y * jnp.asarray(weights).astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
     is_ruled_out = (y == 0) & jnp.isneginf(log_p)
@@ -67,7 +67,7 @@ def softmax_cross_entropy(
     *,
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Scalar = 0.0,
 ) -> jax.Array:
     """The cross-entropy of each example's softmax with its label.
 
@@ -101,12 +101,13 @@ def softmax_cross_entropy(
     z = float_array(op, "logits", logits)
     used = True if where is None else _mask(op, z, where)
     labels = labels_array(op, "logits", z, labels, used)
-    if not isinstance(label_smoothing, Real) or not 0 <= label_smoothing < 1:
+    smoothing = real_number(op, "label_smoothing", label_smoothing, "at least 0 and below 1")
+    if not 0 <= smoothing < 1:
         refuse(op, f"label_smoothing must be at least 0 and below 1, got {label_smoothing!r}")
     if where is not None:
         z = jnp.where(jnp.expand_dims(used, -1), z, 0)
-    if weights is not None or label_smoothing:
-        labels = _weighted(op, z, labels, weights, float(label_smoothing))
+    if weights is not None or smoothing:
+        labels = _weighted(op, z, labels, weights, smoothing)
     z, labels = varying_alike(z, labels)
     loss = _loss(z, labels, jax.typeof(z))
     return loss if where is None else jnp.where(used, loss, 0)
@@ -130,7 +131,28 @@ def _weighted(op: str, z: jax.Array, labels: jax.Array, weights: ArrayLike | Non
     w = float_array(op, "weights", weights)
     if w.shape != (classes,):
         refuse(op, f"weights must be (K,) = ({classes},) for logits {z.shape}, got shape {w.shape}")
+    return _times_weights(*varying_alike(y, w))
+
+
+@jax.custom_vjp
+def _times_weights(y: Scores, w: jax.Array) -> Scores:
     return y * lax.expand_dims(w.astype(y.dtype), range(y.ndim - 1))
+
+
+def _times_weights_fwd(y: Scores, w: jax.Array) -> tuple[Scores, tuple[jax.Array, jax.Array]]:
+    return _times_weights(y, w), (y, w)
+
+
+def _times_weights_bwd(saved: tuple[jax.Array, jax.Array], dt: Scores) -> tuple[jax.Array, jax.Array]:
+    """dw_i = sum_n dt_i y_i, where 0 log 0 = 0: dt may be infinite where y is 0, and y NaN where dt is 0."""
+    y, w = saved
+    is_used = (y != 0) & ((dt != 0) | jnp.isfinite(y))
+    dw = jnp.sum(jnp.where(is_used, dt, 0) * jnp.where(is_used, y, 0), axis=range(y.ndim - 1))
+    dy = dt * lax.expand_dims(w.astype(y.dtype), range(y.ndim - 1))
+    return dy, laid_out_as(dw.astype(w.dtype), jax.typeof(w))
+
+
+_times_weights.defvjp(_times_weights_fwd, _times_weights_bwd)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("z_type",))
@@ -147,13 +169,12 @@ def _loss_fwd(z: Scores, labels: jax.Array, z_type: Any) -> tuple[jax.Array, tup
 
 def _loss_bwd(z_type: Any, saved: tuple[jax.Array, jax.Array], dl: Losses) -> tuple[jax.Array, jax.Array | None]:
     kept, labels = saved
-    y, dl_of_all = distributions(labels, kept.shape[-1], kept.dtype, dl), dl[..., None]
+    y, dl_of_all = of_used(distributions(labels, kept.shape[-1], kept.dtype), dl), dl[..., None]
     if are_classes(labels):
-        return laid_out_as((dl_of_all * (kept - y)).astype(z_type.dtype), z_type), None  # [V 17]
+        return laid_out_as((dl_of_all * of_used(kept - y, dl)).astype(z_type.dtype), z_type), None  # [V 17]
     p = jnp.exp(kept)
-    dz = dl_of_all * (p * jnp.sum(y, axis=-1, keepdims=True) - y)  # [V 16]
-    dy = -dl_of_all * jnp.where((dl_of_all == 0) & jnp.isneginf(kept), 0, kept)  # (B6)
-    dy = dy.astype(labels.dtype)
+    dz = dl_of_all * of_used(p * jnp.sum(y, axis=-1, keepdims=True) - y, dl)  # [V 16]
+    dy = (-dl_of_all * of_used(kept, dl)).astype(labels.dtype)  # (B6)
     return laid_out_as(dz.astype(z_type.dtype), z_type), laid_out_as(dy, jax.typeof(labels))
 
 

@@ -5,6 +5,9 @@ Names are shared within one call: every n of a function's arguments and result i
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 from jax import Array
 from jaxtyping import Float, UInt
 
@@ -27,6 +30,8 @@ Products = Float[Array, "*rows c"]
 Bias = Float[Array, " c"]
 Scores = Float[Array, "*lead k"]
 Losses = Float[Array, "*lead"]
+
+Scalar = float | np.floating[Any] | np.ndarray | Array  # one number, known when the program is traced
 
 # elementwise
 Same = Float[Array, "*shape"]

@@ -60,6 +60,13 @@ def test_softmax_differentiates_with_probabilities_near_one(dtype: Any) -> None:
     assert dz.tolist() == [0] * 4
 
 
+def test_softmax_of_cotangents_near_the_dtypes_greatest() -> None:
+    z, dp = jnp.array([0.0, 1.0, 2.0], np.float32), jnp.array([3e38, -3e38, 1.0], np.float32)
+    p = np.exp([0.0, 1.0, 2.0]) / np.exp([0.0, 1.0, 2.0]).sum()
+    expected = p * (np.array([3e38, -3e38, 1.0]) - p @ np.array([3e38, -3e38, 1.0]))
+    np.testing.assert_allclose(jax.vjp(ops.softmax, z)[1](dp)[0], expected, rtol=1e-5)
+
+
 def test_fused_loss_by_hand() -> None:
     """[V 17]: z = (c, c), p = (1/2, 1/2), label 1: L = log 2, dz = p - y, times the loss's cotangent 6."""
     z, label = jnp.array([[9.0, 9.0]]), jnp.array([1])
@@ -197,6 +204,12 @@ class TestLabelsOfAnyDtype:
         dz = jax.jit(jax.grad(lambda z: ops.softmax_cross_entropy(z, label).sum()))(z)
         assert np.argmin(dz, axis=1).tolist() == label.tolist()
 
+    @pytest.mark.parametrize("dtype", ["int2", "uint2", "int4", "uint4"])
+    def test_of_two_and_four_bits(self, dtype: str) -> None:
+        labels = jnp.array([1, 0]).astype(dtype)
+        assert_equal_trees(ops.softmax_cross_entropy(jnp.zeros((2, 3)), labels), jnp.full(2, np.log(3)), roundings=8)
+        assert_equal_trees(ops.cross_entropy(jnp.full((2, 4), 0.25), labels), jnp.full(2, np.log(4)), roundings=8)
+
     @pytest.mark.parametrize("label", [-1, 3, 2**32, 2**33 + 1])
     def test_what_is_no_class_is_nan_under_jit(self, label: int) -> None:
         for loss in (ops.softmax_cross_entropy, ops.cross_entropy):
@@ -230,6 +243,31 @@ class TestRowsThatNobodyUses:
     def test_a_label_out_of_range_that_is_used_is_refused_with_the_way_out(self) -> None:
         with pytest.raises(ValueError, match=r"got 9 at index \(1, 0\); .* where="):
             ops.softmax_cross_entropy(jnp.zeros((2, 1, 3)), np.array([[0], [9]]))
+
+    def test_what_is_not_finite_in_a_row_that_nobody_uses(self) -> None:
+        """Its logits, its probabilities' logarithms, its label: of each the gradient is 0."""
+        for z in (jnp.full((2, 3), -jnp.inf), jnp.full((2, 3), jnp.nan)):
+            z = z.at[1].set(jnp.arange(3.0))
+            dz = jax.grad(lambda z: ops.softmax_cross_entropy(z, jnp.array([1, 2]))[1])(z)
+            assert jnp.all(dz[0] == 0) and jnp.all(jnp.isfinite(dz))
+        p = jnp.array([[0.0, 0.5, 0.5], [0.25, 0.5, 0.25]])
+        dy = jax.grad(lambda y: ops.cross_entropy(p, y, epsilon=0.0)[1])(p)
+        assert jnp.all(dy[0] == 0) and jnp.all(jnp.isfinite(dy))
+
+    def test_weights_of_classes(self) -> None:
+        """dw of masked rows, and of a class that a logit of -inf rules out, is 0."""
+        z, labels, w = jnp.array([[1.0, 2.0, 3.0], [0.0, 1.0, 5.0]]), jnp.array([-1, 2]), jnp.array([1.0, 2.0, 3.0])
+        alone = -jax.nn.log_softmax(z[1])[2]
+
+        def behind_where(w: jax.Array, labels: jax.Array) -> jax.Array:
+            return jnp.where(labels >= 0, ops.softmax_cross_entropy(z, labels, weights=w), 0).sum()
+
+        masked = jax.grad(lambda w: ops.softmax_cross_entropy(z, labels, where=labels >= 0, weights=w).sum())(w)
+        for dw in (masked, jax.jit(jax.grad(behind_where))(w, labels)):
+            assert_equal_trees(dw, jnp.zeros(3).at[2].set(alone), roundings=8)
+        ruled_out = z.at[0, 0].set(-jnp.inf)
+        dw = jax.grad(lambda w: ops.softmax_cross_entropy(ruled_out, jnp.array([1, 2]), weights=w).sum())(w)
+        assert dw[0] == 0 and jnp.all(jnp.isfinite(dw))
 
 
 class TestAnyRank:
