@@ -38,7 +38,7 @@ from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import dividing, over_places
 from jaxcnn.ops._types import Image, Pooled
-from jaxcnn.ops._window import Padding, PerAxis, Size, Window, constant, is_symbolic
+from jaxcnn.ops._window import Padding, PerAxis, Size, Window, at_least, constant, is_symbolic
 
 Counted = tuple[tuple[Size, Size], ...]  # so many places of padding before and after x count, per axis
 
@@ -172,7 +172,7 @@ def _count(window: Window, counted: Counted, dtype: np.dtype) -> jax.Array:
         integer = jnp.int32 if is_symbolic(out) or (out - 1) * s + k < 2**31 else jnp.uint32
         first = lax.broadcasted_iota(integer, count.shape, axis + 1) * constant(s, integer)  # lo places before x's
         end = jnp.minimum(first + constant(k, integer), constant(h + lo + after, integer))
-        count = count * (end - jnp.maximum(first, constant(max(0, lo - before), integer))).astype(dtype)
+        count = count * (end - jnp.maximum(first, constant(at_least(lo - before, 0), integer))).astype(dtype)
     return count
 
 
@@ -206,7 +206,7 @@ def _sum_by_axis(window: Window, y: jax.Array) -> jax.Array:
         line = _along(axis, window)
         padded = line.pad(y)
         if line.tap_count > UNROLLED:
-            y = _doubled(padded, axis + 1, line.tap_count, (line.out[axis] - 1) * line.stride[axis] + 1)
+            y = _doubled(padded, axis + 1, line.tap_count, line.reach[axis])
             y = lax.slice_in_dim(y, 0, None, line.stride[axis], axis + 1)
         else:
             y = reduce(jnp.add, [line.take(padded, tap) for tap in line.taps])
@@ -217,16 +217,16 @@ def _spread_by_axis(window: Window, dy: jax.Array) -> jax.Array:
     for axis in reversed(range(len(window.shape))):
         line = _along(axis, window)
         if line.tap_count > UNROLLED:
-            (h, out, s), (lo, _) = (line.shape[axis], line.out[axis], line.stride[axis]), line.padding[axis]
+            h, reach, (lo, _) = line.shape[axis], line.reach[axis], line.padding[axis]
             around = [(0, 0, 0)] * dy.ndim
-            around[axis + 1] = (line.tap_count - 1 - lo, h - ((out - 1) * s + 1) + lo, s - 1)
-            dy = _doubled(lax.pad(dy, jnp.zeros((), dy.dtype), around), axis + 1, line.tap_count, h)
+            around[axis + 1] = (line.tap_count - 1 - lo, h - reach + lo, 0)
+            dy = _doubled(lax.pad(line.apart(dy), jnp.zeros((), dy.dtype), around), axis + 1, line.tap_count, h)
         else:
             dy = reduce(jnp.add, [line.put(dy, tap) for tap in line.taps])
     return dy
 
 
-def _doubled(x: jax.Array, axis: int, terms: int, length: int) -> jax.Array:
+def _doubled(x: jax.Array, axis: int, terms: int, length: Size) -> jax.Array:
     """Sums of so many neighbours along an axis, `length` of them, of sums of 1, 2, 4, .. that each begin later."""
     parts, start, power = [], 0, 1
     while power <= terms:

@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
@@ -77,7 +78,10 @@ def conv_general_dilated(
     if lhs.ndim < 3 or lhs.ndim != rhs.ndim:
         hint = "; without a spatial axis it is a product: use dense" if lhs.ndim == rhs.ndim == 2 else ""
         refuse(op, f"lhs and rhs must have the same rank, 3 or more, got shapes {lhs.shape} and {rhs.shape}{hint}")
-    if lhs_dilation is not None and {*lhs_dilation} != {1}:
+    axes = lhs.ndim - 2
+    stride = _one_per_axis(op, "window_strides", window_strides, axes)
+    dilation = _one_per_axis(op, "rhs_dilation", (1,) * axes if rhs_dilation is None else rhs_dilation, axes)
+    if lhs_dilation is not None and {*_one_per_axis(op, "lhs_dilation", lhs_dilation, axes)} != {1}:
         refuse(op, f"lhs_dilation must be None or ones, got {lhs_dilation!r}; use input_gradient for a transposed conv")
     if batch_group_count != 1:
         refuse(op, f"batch_group_count must be 1, got {batch_group_count!r}; use jax.lax.conv_general_dilated")
@@ -89,15 +93,32 @@ def conv_general_dilated(
     y = conv(
         jnp.transpose(lhs, (batch, *spatial, feature)),
         jnp.transpose(rhs, (*taps, inward, outward)),
-        stride=tuple(window_strides),
-        padding=padding if isinstance(padding, str) else tuple(tuple(pair) for pair in padding),
-        dilation=1 if rhs_dilation is None else tuple(rhs_dilation),
+        stride=stride,
+        padding=padding if isinstance(padding, str) else _pairs(op, padding, axes),
+        dilation=dilation,
         groups=feature_group_count,
         precision=precision,
         preferred_element_type=preferred_element_type,
     )
     batch, feature, *spatial = numbers.out_spec
     return jnp.moveaxis(y, range(y.ndim), (batch, *spatial, feature))
+
+
+def _one_per_axis(op: str, name: str, value: Any, axes: int) -> tuple[Any, ...]:
+    entries = tuple(value) if np.ndim(value) == 1 else ()
+    if len(entries) != axes:
+        refuse(op, f"{name} must have one entry per spatial axis ({axes}), got {value!r}")
+    return entries
+
+
+def _pairs(op: str, padding: Any, axes: int) -> tuple[tuple[Any, Any], ...]:
+    try:
+        pairs = tuple((lo, hi) for lo, hi in padding)
+    except (TypeError, ValueError):
+        pairs = ()
+    if len(pairs) != axes:
+        refuse(op, f"padding must be a name, or a (low, high) pair per spatial axis ({axes}), got {padding!r}")
+    return pairs
 
 
 def _numbers(op: str, lhs: jax.Array, rhs: jax.Array, dimension_numbers: Any) -> lax.ConvDimensionNumbers:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxcnn.ops._arguments import refuse
+from jaxcnn.ops._arguments import FLOATS, refuse
 
 
 def widest(*dtypes: DTypeLike) -> np.dtype:
@@ -79,6 +79,7 @@ def preferred(op: str, preferred_element_type: DTypeLike | None, otherwise: np.d
         dtype = jax.dtypes.canonicalize_dtype(preferred_element_type)
     except TypeError:
         dtype = None
-    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-        refuse(op, f"preferred_element_type must be a floating dtype or None, got {preferred_element_type!r}")
+    if dtype is None or dtype not in FLOATS:
+        names = "bfloat16, float16, float32, float64"
+        refuse(op, f"preferred_element_type must be None or one of {names}, got {preferred_element_type!r}")
     return dtype

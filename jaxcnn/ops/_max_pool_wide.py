@@ -26,8 +26,9 @@ import numpy as np
 from jax import lax
 
 from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._meshes import varying_alike
 from jaxcnn.ops._types import Image, Pooled, Winner
-from jaxcnn.ops._window import Window, constant
+from jaxcnn.ops._window import Size, Window, constant
 
 Found = tuple[jax.Array, jax.Array]  # values, and the numbers of their taps
 
@@ -36,7 +37,7 @@ def first_maximum(x: Image, window: Window) -> Found:
     """y and the number of the tap that was selected."""
     dtype = np.min_scalar_type(window.tap_count)
     nobody = jnp.asarray(window.tap_count, dtype)
-    around = ((0, 0, 0), *((lo, hi, 0) for lo, hi in window.padding), (0, 0, 0))
+    around = ((0, 0, 0), *((lo, hi, 0) for lo, hi in window.edges), (0, 0, 0))
     values, numbers = window.pad(x), lax.pad(jnp.zeros(x.shape, dtype), nobody, around)
     per_tap = 1  # how many taps of the window one step along the axis is
     for axis in reversed(range(len(window.size))):
@@ -50,7 +51,7 @@ def route(dy: Pooled, winner: Winner, window: Window) -> Image:
     wide = dy.astype(accumulator(dy.dtype))
     images, places, channels = _indices(winner, window)
     shape = (dy.shape[0], prod(window.shape), dy.shape[-1])
-    zeros = jnp.broadcast_to(jnp.zeros_like(wide[:, :1, ..., :1]).reshape(dy.shape[0], -1)[:, :1, None], shape)
+    _, zeros = varying_alike(wide, jnp.zeros(shape, wide.dtype))
     dx = zeros.at[images, places, channels].add(wide, mode="drop")
     return dx.reshape(dy.shape[0], *window.shape, dy.shape[-1]).astype(dy.dtype)
 
@@ -128,15 +129,15 @@ def _is_max(seen: jax.Array, y: jax.Array) -> jax.Array:
 
 def _along(axis: int, window: Window, found: Found, nobody: jax.Array, per_tap: int) -> Found:
     """The first maximum of k taps along an axis, and of those windows every one that the stride leaves."""
-    k, d, s, out = window.size[axis], window.dilation[axis], window.stride[axis], window.out[axis]
+    k, d, s, reach = window.size[axis], window.dilation[axis], window.stride[axis], window.reach[axis]
     at = axis + 1
 
-    def joined(found: Found, taps: int, length: int) -> Found:
+    def joined(found: Found, taps: int, length: Size) -> Found:
         """Of w at each place and w so many taps later, `length` of each."""
         here, later = (_part(found, at, start, start + length) for start in (0, taps * d))
         return _first_of_two(here, _later(later, taps * per_tap, nobody), nobody)
 
-    seen, length = 1, (out - 1) * s + 1 + (k - 1) * d  # taps so far, and places that w then has
+    seen, length = 1, reach + (k - 1) * d  # taps so far, and places that w then has
     found = _part(found, at, 0, length)
     while 2 * seen <= k:
         length -= seen * d
@@ -144,10 +145,10 @@ def _along(axis: int, window: Window, found: Found, nobody: jax.Array, per_tap: 
         seen *= 2
     if seen < k:
         found = joined(found, k - seen, length - (k - seen) * d)
-    return _part(found, at, 0, (out - 1) * s + 1, s)
+    return _part(found, at, 0, reach, s)
 
 
-def _part(found: Found, axis: int, start: int, stop: int, stride: int = 1) -> Found:
+def _part(found: Found, axis: int, start: int, stop: Size, stride: int = 1) -> Found:
     values, numbers = (lax.slice_in_dim(array, start, stop, stride, axis) for array in found)
     return values, numbers
 
@@ -168,7 +169,7 @@ def _first_of_two(here: Found, later: Found, nobody: jax.Array) -> Found:
 
 def _indices(winner: Winner, window: Window) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Image, place in it and channel of each winner, the place past the end where it is nobody."""
-    dtype = jnp.int32 if prod(window.shape) < 2**31 else jnp.uint32
+    dtype = jnp.int32 if window.is_symbolic or prod(window.shape) < 2**31 else jnp.uint32
     number, place = winner.astype(dtype), jnp.zeros(winner.shape, dtype)
     rest, stride_of = number, 1
     axes = zip(window.shape, window.size, window.stride, window.padding, window.dilation, strict=True)

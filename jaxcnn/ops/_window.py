@@ -31,11 +31,11 @@ from jax import lax
 
 from jaxcnn.ops._arguments import refuse
 
-Count = int | np.integer[Any]
+Count = int | np.integer[Any] | jax.Array
 Size = Any  # an int, or symbolic: the batch and spatial axes of a program that is exported for any
 Shape = Sequence[Size]
-PerAxis = int | np.integer[Any] | Sequence[int] | np.ndarray
-Padding = int | np.integer[Any] | str | Sequence[int | Sequence[int]] | np.ndarray
+PerAxis = int | np.integer[Any] | Sequence[int] | np.ndarray | jax.Array
+Padding = int | np.integer[Any] | str | Sequence[int | Sequence[int]] | np.ndarray | jax.Array
 Tap = tuple[int, ...]
 
 GREATEST_OPTION = 2**31 - 1  # of a size, stride, padding or dilation
@@ -77,7 +77,7 @@ class Window:
         stride = size if stride is None else _per_axis(op, "stride", stride, len(shape))
         dilation = _per_axis(op, "dilation", dilation, len(shape))
         window = cls(shape, size, stride, _pairs(op, padding, shape, size, stride, dilation), dilation)
-        window = window._rounded_up() if ceil else window
+        window = window._rounded_up(op) if ceil else window
         window._refuse_misfits(op)
         if not may_see_nothing:
             window._refuse_blind(op)
@@ -92,7 +92,7 @@ class Window:
     def out(self) -> tuple[Size, ...]:
         """The number of windows, per axis."""
         return tuple(
-            (h + lo + hi - r) // s + 1
+            at_least((h + lo + hi - r) // s + 1, 0)
             for h, (lo, hi), r, s in zip(self.shape, self.padding, self.span, self.stride, strict=True)
         )
 
@@ -118,39 +118,66 @@ class Window:
 
     def pad(self, x: jax.Array) -> jax.Array:
         """x (N, *shape, C) with zeros around it, or cropped where padding is negative."""
-        if all(pair == (0, 0) for pair in self.padding):
+        edges = self.edges
+        if all(pair == (0, 0) for pair in edges):
             return x
-        return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((lo, hi, 0) for lo, hi in self.padding), (0, 0, 0)))
+        return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((lo, hi, 0) for lo, hi in edges), (0, 0, 0)))
 
     def take(self, padded: jax.Array, tap: Tap) -> jax.Array:
         """What `tap` sees of padded x: (N, *out, C)."""
         start = [u * d for u, d in zip(tap, self.dilation, strict=True)]
-        stop = [a + (o - 1) * s + 1 for a, o, s in zip(start, self.out, self.stride, strict=True)]
+        stop = [a + reach for a, reach in zip(start, self.reach, strict=True)]
         return lax.slice(padded, (0, *start, 0), (padded.shape[0], *stop, padded.shape[-1]), (1, *self.stride, 1))
 
     def take_numbered(self, padded: jax.Array, number: jax.Array) -> jax.Array:
         """`take` of the tap with that row-major number, which a loop counts."""
-        sizes = [(o - 1) * s + 1 for o, s in zip(self.out, self.stride, strict=True)]
-        seen = lax.dynamic_slice(padded, self._start(number), (padded.shape[0], *sizes, padded.shape[-1]))
+        seen = lax.dynamic_slice(padded, self._start(number), (padded.shape[0], *self.reach, padded.shape[-1]))
         return lax.slice(seen, (0,) * seen.ndim, seen.shape, (1, *self.stride, 1))
 
     def add_numbered(self, padded: jax.Array, y: jax.Array, number: jax.Array) -> jax.Array:
         """padded x (N, *padded, C) with y (N, *out, C) added at the places that the tap with that number saw."""
-        apart = lax.pad(y, jnp.zeros((), y.dtype), ((0, 0, 0), *((0, 0, s - 1) for s in self.stride), (0, 0, 0)))
-        start = self._start(number)
+        apart, start = self.apart(y), self._start(number)
         seen = lax.dynamic_slice(padded, start, apart.shape)
         return lax.dynamic_update_slice(padded, seen + apart, start)
 
     @property
     def over_padding(self) -> Window:
         """The same windows over what `pad` gives."""
-        shape = tuple(h + lo + hi for h, (lo, hi) in zip(self.shape, self.padding, strict=True))
+        shape = tuple(h + lo + hi for h, (lo, hi) in zip(self.shape, self.edges, strict=True))
         return Window(shape, self.size, self.stride, ((0, 0),) * len(shape), self.dilation)
 
     def unpad(self, padded: jax.Array) -> jax.Array:
         """x of padded x: the adjoint of `pad`."""
-        around = ((0, 0, 0), *((-lo, -hi, 0) for lo, hi in self.padding), (0, 0, 0))
+        around = ((0, 0, 0), *((-lo, -hi, 0) for lo, hi in self.edges), (0, 0, 0))
         return lax.pad(padded, jnp.zeros((), padded.dtype), around)
+
+    @property
+    def edges(self) -> tuple[tuple[Size, Size], ...]:
+        """The padding; where sizes are symbolic, up to the last place that a window reaches, be there a window or not.
+
+        The padded input is then so long that it is plain that no slice of it ends after it.
+        """
+        if not self.is_symbolic:
+            return self.padding
+        axes = zip(self.shape, self.padding, self.reach, self.span, strict=True)
+        return tuple((lo, reach + r - 1 - h - lo) for h, (lo, _), reach, r in axes)
+
+    @property
+    def reach(self) -> tuple[Size, ...]:
+        """From the first window's first place to the last one's; where sizes are symbolic, to before the next one's."""
+        is_symbolic = self.is_symbolic
+        return tuple(o * s if is_symbolic else (o - 1) * s + 1 for o, s in zip(self.out, self.stride, strict=True))
+
+    def apart(self, y: jax.Array) -> jax.Array:
+        """y (N, *out, C), its places a stride apart, zeros between: as long as the windows reach."""
+        if not self.is_symbolic:
+            between = ((0, 0, 0), *((0, 0, s - 1) for s in self.stride), (0, 0, 0))
+            return lax.pad(y, jnp.zeros((), y.dtype), between)
+        for axis, s in enumerate(self.stride, start=1):  # by the shape: of no window, lax.pad's length is another term
+            around = [(0, s - 1 if other == axis + 1 else 0, 0) for other in range(y.ndim + 1)]
+            stretched = lax.pad(jnp.expand_dims(y, axis + 1), jnp.zeros((), y.dtype), around)
+            y = stretched.reshape(*y.shape[:axis], y.shape[axis] * s, *y.shape[axis + 1 :])
+        return y
 
     def _start(self, number: jax.Array) -> list[jax.Array]:
         """Where the tap with that number begins in padded x (N, *padded, C)."""
@@ -163,10 +190,11 @@ class Window:
     def put(self, y: jax.Array, tap: Tap) -> jax.Array:
         """y (N, *out, C) back at the places in x (N, *shape, C) that `tap` saw, zeros elsewhere: take's adjoint."""
         around = []
-        axes = zip(tap, self.shape, self.out, self.stride, self.padding, self.dilation, strict=True)
-        for u, h, o, s, (lo, _), d in axes:
+        axes = zip(tap, self.shape, self.reach, self.stride, self.padding, self.dilation, strict=True)
+        for u, h, reach, s, (lo, _), d in axes:
             before = u * d - lo  # negative where the tap's first places lie in the padding, which lax.pad then crops
-            around.append((before, h - before - ((o - 1) * s + 1), s - 1))
+            around.append((before, h - before - reach, 0 if self.is_symbolic else s - 1))
+        y = self.apart(y) if self.is_symbolic else y
         return lax.pad(y, jnp.zeros((), y.dtype), ((0, 0, 0), *around, (0, 0, 0)))
 
     def in_input(self, tap: Tap) -> jax.Array:
@@ -179,13 +207,17 @@ class Window:
             i = lax.broadcasted_iota(dtype, (1, *self.out, 1), axis + 1)
             first, end = -(-(lo - u * d) // s), -(-(h + lo - u * d) // s)
             if is_symbolic(first) or first > 0:
-                inside = inside & (i >= constant(first if is_symbolic(first) else min(first, o), dtype))
-            if is_symbolic(end) or end < o:
+                inside = inside & (
+                    i >= constant(first if is_symbolic(first) or is_symbolic(o) else min(first, o), dtype)
+                )
+            if is_symbolic(end) or is_symbolic(o) or end < o:
                 inside = inside & (i < constant(end if is_symbolic(end) else max(end, 0), dtype))
         return jnp.broadcast_to(inside, (1, *self.out, 1))
 
-    def _rounded_up(self) -> Window:
+    def _rounded_up(self, op: str) -> Window:
         """Where a stride leaves rows at the end, one window more, if it begins before them: as PyTorch's ceil_mode."""
+        if self.is_symbolic:
+            refuse(op, f"ceil needs spatial sizes that are known, got {self.shape}; give padding instead")
         padding = []
         for h, (lo, hi), r, s in zip(self.shape, self.padding, self.span, self.stride, strict=True):
             left = (h + lo + hi - r) % s
@@ -245,6 +277,10 @@ def is_symbolic(size: object) -> bool:
     return not isinstance(size, (int, np.integer))
 
 
+def at_least(size: Size, least: int) -> Size:
+    return jax.core.max_dim(size, least) if is_symbolic(size) else max(size, least)
+
+
 def constant(size: Size, dtype: Any) -> Any:
     """A size as a number of an array's dtype: `jnp.asarray` takes no int of more than 31 bits as it is."""
     return jnp.asarray(size, dtype) if is_symbolic(size) else np.asarray(size, dtype)
@@ -254,7 +290,7 @@ def _per_axis(op: str, name: str, value: PerAxis, axes: int) -> tuple[int, ...]:
     """`value` as one positive int per spatial axis."""
     expected = f"{name} must be a positive int or one per spatial axis ({axes})"
     try:
-        entries = tuple(map(_index, value)) if _is_sequence(value) else (_index(value),) * axes
+        entries = tuple(map(as_int, value)) if _is_sequence(value) else (as_int(value),) * axes
     except TypeError:
         refuse(op, f"{expected}, got {value!r}")
     if len(entries) != axes or any(entry < 1 for entry in entries):
@@ -284,7 +320,7 @@ def _pairs(
         halves = []
         for h, k, s, d in zip(shape, size, stride, dilation, strict=True):
             total = (-(-h // s) - 1) * s + d * (k - 1) + 1 - h
-            total = jax.core.max_dim(total, 0) if is_symbolic(total) else max(total, 0)
+            total = at_least(total, 0)
             halves.append((total // 2, total - total // 2))
         return tuple(halves) if padding.upper() == "SAME" else tuple((hi, lo) for lo, hi in halves)
     try:
@@ -305,19 +341,19 @@ def _refuse_absurd(op: str, name: str, value: object, entries: Iterable[int]) ->
 def _pair(entry: Any) -> tuple[int, int]:
     """One axis' padding as (lo, hi); a `TypeError` where it is neither an int nor two of them."""
     if not _is_sequence(entry):
-        return (_index(entry),) * 2
+        return (as_int(entry),) * 2
     lo, hi = entry if len(entry) == 2 else (None, None)
-    return _index(lo), _index(hi)
+    return as_int(lo), as_int(hi)
 
 
-def _index(entry: Any) -> int:
-    """An int, of Python's or NumPy's; a `TypeError` for what is not whole, and for True and False."""
-    if isinstance(entry, (bool, np.bool_)):
+def as_int(entry: Any) -> int:
+    """An int, of Python's, NumPy's or jax's; a `TypeError` for what is not whole, and for True and False."""
+    if isinstance(entry, bool | np.bool_) or (isinstance(entry, jax.Array) and entry.dtype == bool):
         raise TypeError
     return operator.index(entry)
 
 
 def _is_sequence(value: Any) -> TypeGuard[Sequence[Any]]:
     return (isinstance(value, Sequence) and not isinstance(value, str)) or (
-        isinstance(value, np.ndarray) and value.ndim > 0
+        isinstance(value, np.ndarray | jax.Array) and value.ndim > 0
     )

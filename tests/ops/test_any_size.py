@@ -60,6 +60,44 @@ FORMS: dict[str, tuple[Function, tuple[str, ...]]] = {
 }
 
 
+# of windows, where nothing is known of the sizes: there may be none at all
+K = integers((3, 3, 2, 4), np.float32)
+WINDOWS: dict[str, Function] = {
+    "max_pool": lambda m, x: m.max_pool(x, 3),
+    "max_pool, far apart": lambda m, x: m.max_pool(x, 2, 3),
+    "max_pool of 81 taps": lambda m, x: m.max_pool(x, 9, 2),
+    "max_pool, dilated": lambda m, x: m.max_pool(x, 3, 2, dilation=2, padding=1, ties="split"),
+    "avg_pool": lambda m, x: m.avg_pool(x, 3),
+    "avg_pool, SAME": lambda m, x: m.avg_pool(x, 3, 2, padding="SAME", count_include_pad=False),
+    "avg_pool of 70 taps": lambda m, x: m.avg_pool(x, (1, 70), 3, padding=(0, 40)),
+    "unfold": lambda m, x: m.unfold(x, 3, stride=2),
+    "unfold of 81 taps": lambda m, x: m.unfold(x, 9, stride=2, padding=4),
+    "conv": lambda m, x: m.conv(x, K),
+    "conv, strided": lambda m, x: m.conv(x, K, stride=2),
+    "conv, strided and dilated": lambda m, x: m.conv(x, K, stride=(3, 5), padding=1, dilation=2),
+    "conv, SAME_LOWER": lambda m, x: m.conv(x, K, stride=2, padding="SAME_LOWER"),
+    "conv, edge": lambda m, x: m.conv(x, K, padding=1, padding_mode="edge"),
+    "conv, reflect": lambda m, x: m.conv(x, K, padding=4, padding_mode="reflect", stride=2),
+    "conv, circular": lambda m, x: m.conv(x, K, padding=((2, -1), (3, 0)), padding_mode="circular"),
+    "conv_relu_max_pool": lambda m, x: m.conv_relu_max_pool(x, K, None, 2, stride=2),
+}
+
+
+@pytest.mark.parametrize("call", WINDOWS.values(), ids=WINDOWS.keys())
+def test_windows_over_sizes_of_which_nothing_is_known(call: Function) -> None:
+    symbolic = jax.ShapeDtypeStruct(export.symbolic_shape("n, h, w, 2"), np.float32)
+    stored = export.deserialize(export.export(jax.jit(partial(pulled, call, ops)))(symbolic).serialize())
+    for size in ((2, 12, 45, 2), (1, 9, 11, 2)):
+        x = integers(size, np.float32)
+        assert_equal_trees(stored.call(x), jax.jit(partial(pulled, call, reference))(x), roundings=16)
+
+
+def test_ceil_of_an_unknown_size_is_refused() -> None:
+    symbolic = jax.ShapeDtypeStruct(export.symbolic_shape("n, h, w, 2"), np.float32)
+    with pytest.raises(ValueError, match="^max_pool: ceil needs spatial sizes that are known"):
+        export.export(jax.jit(lambda x: ops.max_pool(x, 3, 2, ceil=True)))(symbolic)
+
+
 def zero_labels(z: jax.Array) -> jax.Array:
     return jnp.zeros(z.shape[:-1], jnp.int32)
 

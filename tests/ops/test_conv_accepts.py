@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from agreement import assert_agree, assert_equal_trees, drawn, integers, value_a
 from hypothesis import strategies as st
 from jax import export, lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import TypeCheckError
 
 from jaxcnn import ops, reference
 from jaxcnn.ops._conv import _choose
@@ -168,6 +170,21 @@ class TestPaddingMode:
         args = integers((2, 4, 3, 2)), integers((2, 2, 2, 3), seed=1), integers((3,))
         assert_agree(partial(ops.conv, **options), partial(reference.conv, **options), *args)
 
+    @pytest.mark.parametrize("mode", ["reflect", "circular", "edge"])
+    @pytest.mark.parametrize("padding", [((100, 150),), ((-1, 200),), ((90, -2),)], ids=str)
+    def test_padding_in_which_x_stands_over_and_over(self, mode: str, padding: Any) -> None:
+        args = integers((2, 4, 2)), integers((3, 2, 3), seed=1)
+        options: dict[str, Any] = {"padding": padding, "padding_mode": mode, "stride": 3}
+        assert_agree(partial(ops.conv, **options), partial(reference.conv, **options), *args)
+
+    @pytest.mark.parametrize("mode", ["reflect", "circular", "edge"])
+    def test_padding_of_2_to_the_29_places_is_traced(self, mode: str) -> None:
+        def loss(x: jax.Array) -> jax.Array:
+            return ops.conv(x, jnp.ones((3, 2, 2)), padding=2**29, padding_mode=mode).sum()
+
+        x = jax.ShapeDtypeStruct((1, 9, 2), jnp.float32)
+        assert jax.eval_shape(jax.grad(loss), x).shape == x.shape
+
     def test_narrow_gradients_are_summed_in_float32(self) -> None:
         x = jnp.ones((1, 1, 1), jnp.bfloat16)
         conv = partial(ops.conv, padding=((0, 299),), padding_mode="edge")
@@ -177,7 +194,7 @@ class TestPaddingMode:
         ("x", "options", "says"),
         [
             ((1, 3, 1), {"padding": 1, "padding_mode": "mirror"}, "one of 'zeros', 'reflect', .*got 'mirror'"),
-            ((1, 3, 1), {"padding": ((-3, 4),), "padding_mode": "edge"}, "places that padding does not crop"),
+            ((1, 3, 1), {"padding": ((-3, 4),), "padding_mode": "edge"}, "that leaves places"),
         ],
     )
     def test_refused(self, x: Any, options: Any, says: str) -> None:
@@ -391,3 +408,34 @@ class TestNarrowProducts:
         found = (jax.jit(f) if jitted else f)(x, kernel, dy)
         exact = dk(reference.conv, *(a.astype(np.float64) for a in (x, kernel, dy)))
         assert_equal_trees(found, exact, roundings=16, dtype=np.float32)
+
+
+def test_options_may_be_arrays_of_jax_and_numbers_of_numpy_and_jax() -> None:
+    x, k = integers((2, 6, 6, 4)), integers((3, 3, 2, 4), seed=1)
+    options: dict[str, Any] = {"stride": (2, 1), "padding": ((1, 0), (0, 1)), "groups": 2}
+    arrays: dict[str, Any] = {name: jnp.array(value) for name, value in options.items()}
+    assert_equal_trees(ops.conv(x, k, **arrays), ops.conv(x, k, **options))
+    assert_equal_trees(ops.max_pool(x, jnp.array([2, 3])), ops.max_pool(x, (2, 3)))
+    z, labels = x[0, 0], np.arange(6) % 4
+    for number in (jnp.float32(0.25), np.float32(0.25), np.array(0.25)):
+        smooth = ops.softmax_cross_entropy(z, labels, label_smoothing=number)
+        assert_equal_trees(smooth, ops.softmax_cross_entropy(z, labels, label_smoothing=0.25))
+    normalized = ops.layer_norm(x, jnp.ones((6, 4)), jnp.zeros((6, 4)), axis=np.array([2, 3]), epsilon=jnp.float32(1))
+    assert_equal_trees(normalized, ops.layer_norm(x, jnp.ones((6, 4)), jnp.zeros((6, 4)), axis=(2, 3), epsilon=1.0))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"window_strides": 1}, "window_strides must have one entry per spatial axis \\(2\\), got 1"),
+        ({"padding": 1}, "padding must be a name, or a \\(low, high\\) pair per spatial axis \\(2\\), got 1"),
+        ({"padding": ((1, 1),)}, "padding must be a name, .* got \\(\\(1, 1\\),\\)"),
+        ({"lhs_dilation": 2}, "lhs_dilation must have one entry per spatial axis"),
+        ({"rhs_dilation": 2}, "rhs_dilation must have one entry per spatial axis"),
+    ],
+)
+def test_laxs_options_of_another_length_are_refused(options: dict[str, Any], says: str) -> None:
+    arguments: dict[str, Any] = {"window_strides": (1, 1), "padding": "SAME"} | options
+    with pytest.raises((ValueError, TypeCheckError)) as raised:  # the type checker of these tests may answer first
+        ops.conv_general_dilated(jnp.ones((1, 4, 6, 6)), jnp.ones((2, 4, 3, 3)), **arguments)
+    assert isinstance(raised.value, TypeCheckError) or re.match(f"conv_general_dilated: {says}", str(raised.value))

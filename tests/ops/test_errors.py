@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
@@ -111,6 +112,11 @@ CASES = {
     "groups True": conv("groups", "positive int", "True", groups=True),
     "stride True": conv("stride", "positive int", "True", stride=True),
     "one image without its batch": conv("of as many spatial axes", "x[None]", x=f32(5, 5, 4)),
+    "float8 preferred_element_type": conv(
+        "preferred_element_type", "float8_e4m3fn", preferred_element_type=jnp.float8_e4m3fn
+    ),
+    "padding_mode a list": conv("padding_mode", "['edge']", padding=1, padding_mode=["edge"], typed=False),
+    "algorithm with a list": conv("algorithm", "['a']", algorithm=("im2col", ["a"], "x"), typed=False),
     "integer preferred_element_type": conv("preferred_element_type", "int32", preferred_element_type="int32"),
     "unknown preferred_element_type": conv(
         "preferred_element_type", "wide", preferred_element_type="wide", typed=False

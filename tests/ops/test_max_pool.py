@@ -342,3 +342,11 @@ def test_stride_is_the_windows_size_unless_given() -> None:
 
 def test_numpy_arrays_are_welcome() -> None:
     assert ops.max_pool(np.arange(4.0).reshape(1, 4, 1), 2).ravel().tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("ties", ["first", "all", "split"])
+@pytest.mark.parametrize("window", [2, 70])
+@pytest.mark.parametrize("shape", [(0, 99, 2), (2, 99, 0)])
+def test_no_images_or_no_channels(ties: str, window: int, shape: tuple[int, ...]) -> None:
+    y, pull = jax.vjp(lambda x: ops.max_pool(x, window, ties=ties), jnp.ones(shape))
+    assert pull(y)[0].shape == shape

@@ -12,7 +12,8 @@ Backward    linear, so dx is the adjoint applied to dp: each place collects what
                 dx[n, h, c] = sum_(a : m[a] = h) dp[n, a, c]                                                       (B10)
 
             and the adjoint's own gradient is the forward again. m runs up, down, or stays: in runs of such places the
-            forward joins slices, and the adjoint adds them up, in float32 or wider.
+            forward joins slices, and the adjoint adds them up, in float32 or wider. Where padding is so long that there
+            are over `UNROLLED` runs, m is computed place by place, and the forward is a gather.
 Residuals   none
 Conventions NumPy's for padding longer than x: what is mirrored is mirrored again
 Sources     [R] 1.2 pads by zeros; the others are as in `numpy.pad` and PyTorch's padding_mode
@@ -25,14 +26,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
+from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._meshes import varying_alike
 from jaxcnn.ops._types import Image, Pooled
+from jaxcnn.ops._window import Shape, Size, constant, is_symbolic
 
-MODES = {"reflect": "reflect", "circular": "wrap", "edge": "edge"}  # NumPy's name of each
+MODES = ("reflect", "circular", "edge")
 Padding = tuple[tuple[int, int], ...]
+FOREVER = 2**63
 
 
 class Run(NamedTuple):
@@ -51,30 +55,40 @@ def reference(x: jax.Array, padding: Padding, mode: str) -> jax.Array:
     return jnp.pad(x, around, {"reflect": "reflect", "circular": "wrap", "edge": "edge"}[mode])
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("padding", "mode"))
 def extend(x: Image, padding: Padding, mode: str) -> Pooled:
     """p: x (N, *spatial, C) with that padding around it."""
-    for axis, (lo, hi) in enumerate(padding, start=1):
-        x = jnp.concatenate([_of_run(x, run, axis) for run in _runs(x.shape[axis], lo, hi, mode)], axis)
-    return x
-
-
-def _extend_fwd(x: Image, padding: Padding, mode: str) -> tuple[jax.Array, tuple[int, ...]]:
-    return extend(x, padding, mode), x.shape[1:-1]
-
-
-def _extend_bwd(padding: Padding, mode: str, shape: tuple[int, ...], dp: Pooled) -> tuple[jax.Array]:
-    return (collect(dp, shape, padding, mode),)  # (B10)
-
-
-extend.defvjp(_extend_fwd, _extend_bwd)
+    return _extend(x, x.shape[1:-1], padding, mode)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("shape", "padding", "mode"))
-def collect(dp: Pooled, shape: tuple[int, ...], padding: Padding, mode: str) -> Image:
+def _extend(x: Image, shape: Shape, padding: Padding, mode: str) -> Pooled:
+    for axis, (lo, hi) in enumerate(padding, start=1):
+        if _has_many_runs(x.shape[axis], lo, hi):
+            x = jnp.take(x, _places(x.shape[axis], lo, hi, mode), axis, mode="clip")
+        else:
+            x = jnp.concatenate([_of_run(x, run, axis) for run in _runs(x.shape[axis], lo, hi, mode)], axis)
+    return x
+
+
+def _extend_fwd(x: Image, shape: Shape, padding: Padding, mode: str) -> tuple[jax.Array, None]:
+    return _extend(x, shape, padding, mode), None
+
+
+def _extend_bwd(shape: Shape, padding: Padding, mode: str, _: None, dp: Pooled) -> tuple[jax.Array]:
+    return (_collect(dp, shape, padding, mode),)  # (B10)
+
+
+_extend.defvjp(_extend_fwd, _extend_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnames=("shape", "padding", "mode"))
+def _collect(dp: Pooled, shape: Shape, padding: Padding, mode: str) -> Image:
     """dx (N, *shape, C): the adjoint of `extend`."""
     dx = dp.astype(accumulator(dp.dtype))
     for axis, (size, (lo, hi)) in reversed(list(enumerate(zip(shape, padding, strict=True), start=1))):
+        if _has_many_runs(size, lo, hi):
+            dx = _at_places(dx, _places(size, lo, hi, mode), axis, size)
+            continue
         start, parts = 0, []
         for run in _runs(size, lo, hi, mode):
             part = lax.slice_in_dim(dx, start, start + run.length, axis=axis)
@@ -84,31 +98,72 @@ def collect(dp: Pooled, shape: tuple[int, ...], padding: Padding, mode: str) -> 
     return dx.astype(dp.dtype)
 
 
-def _collect_fwd(dp: Pooled, shape: tuple[int, ...], padding: Padding, mode: str) -> tuple[jax.Array, None]:
-    return collect(dp, shape, padding, mode), None
+def _collect_fwd(dp: Pooled, shape: Shape, padding: Padding, mode: str) -> tuple[jax.Array, None]:
+    return _collect(dp, shape, padding, mode), None
 
 
-def _collect_bwd(shape: tuple[int, ...], padding: Padding, mode: str, _: None, x: Image) -> tuple[jax.Array]:
-    return (extend(x, padding, mode),)
+def _collect_bwd(shape: Shape, padding: Padding, mode: str, _: None, x: Image) -> tuple[jax.Array]:
+    return (_extend(x, shape, padding, mode),)
 
 
-collect.defvjp(_collect_fwd, _collect_bwd)
+_collect.defvjp(_collect_fwd, _collect_bwd)
+
+
+def _has_many_runs(size: Size, lo: int, hi: int) -> bool:
+    """Whether padding is so long that x stands in it over and over, or may be."""
+    return is_symbolic(size) or 2 * (max(0, lo) + max(0, hi)) > UNROLLED * _kept(size, lo, hi)
+
+
+def _kept(size: Size, lo: int, hi: int) -> Size:
+    """How many places of an axis are left where padding below 0 crops."""
+    return size + min(0, lo) + min(0, hi)
 
 
 def _runs(size: int, lo: int, hi: int, mode: str) -> list[Run]:
     """m along an axis, in runs."""
-    cropped = np.arange(size)[max(0, -lo) : size - max(0, -hi)]
-    places = np.pad(cropped, (max(0, lo), max(0, hi)), MODES[mode])  # type: ignore[call-overload] # one of its names
+    kept, first_kept = _kept(size, lo, hi), max(0, -lo)
+    at, end = -max(0, lo), kept + max(0, hi)  # from the first kept place
     runs: list[Run] = []
-    at = 0
-    while at < len(places):
-        steps = np.diff(places[at:])
-        step = int(steps[0]) if len(steps) and abs(steps[0]) <= 1 else 1
-        same = steps == step
-        length = 1 + (len(same) if same.all() else int(same.argmin()))
-        runs.append(Run(int(places[at]), length, step))
+    while at < end:
+        first, length, step = _run_from(at, kept, mode)
+        runs.append(Run(first_kept + first, min(length, end - at), step))
         at += length
     return runs
+
+
+def _run_from(at: int, kept: int, mode: str) -> tuple[int, int, int]:
+    """The run that place `at` of an endless border begins, or is in the midst of."""
+    if 0 <= at < kept:
+        return at, kept - at, 1
+    if mode == "edge" or kept == 1:
+        return (0, -at, 0) if at < 0 else (kept - 1, FOREVER, 0)
+    if mode == "circular":
+        return at % kept, kept - at % kept, 1
+    turn = at % (2 * (kept - 1))  # there and back
+    return (turn, kept - turn, 1) if turn < kept else (2 * (kept - 1) - turn, 2 * (kept - 1) - turn, -1)
+
+
+def _places(size: Size, lo: int, hi: int, mode: str) -> jax.Array:
+    """m along an axis, place by place."""
+    kept = _kept(size, lo, hi)
+    length = kept + max(0, lo) + max(0, hi)
+    at = lax.broadcasted_iota(jnp.int32, (length,), 0) - max(0, lo)
+    last = constant(kept - 1, jnp.int32)
+    if mode == "edge":
+        at = jnp.clip(at, 0, last)
+    elif mode == "circular":
+        at = at % (last + 1)
+    else:
+        at = at % jnp.maximum(2 * last, 1)
+        at = jnp.minimum(at, 2 * last - at)
+    return at + max(0, -lo)
+
+
+def _at_places(dp: jax.Array, places: jax.Array, axis: int, size: Size) -> jax.Array:
+    """The sum of what stands at each place's copies: the adjoint of a gather."""
+    shape = (size, *dp.shape[:axis], *dp.shape[axis + 1 :])
+    _, zeros = varying_alike(dp, jnp.zeros(shape, dp.dtype))
+    return jnp.moveaxis(zeros.at[places].add(jnp.moveaxis(dp, axis, 0)), 0, axis)
 
 
 def _of_run(x: jax.Array, run: Run, axis: int) -> jax.Array:

@@ -216,9 +216,13 @@ UNDER_VMAP = {
 def asked_for(op: str, form: Form, algorithm: Algorithm, maps: tuple[str, ...] = MAPS) -> Form:
     """The form with the algorithms asked for: one for all of `maps`, or one a map; a `ValueError` naming `op`."""
     names = tuple(algorithm if which in maps else "auto" for which in MAPS) if isinstance(algorithm, str) else algorithm
-    if not isinstance(names, tuple) or len(names) != 3 or not {*names} <= {"auto", *ALGORITHMS}:
-        known = ", ".join(map(repr, ("auto", *ALGORITHMS)))
-        refuse(op, f"algorithm must be one of {known}, or a tuple of three, for {', '.join(MAPS)}, got {algorithm!r}")
+    known = ("auto", *ALGORITHMS)
+    if not isinstance(names, tuple) or len(names) != 3 or not all(name in known for name in names):
+        refuse(
+            op,
+            f"algorithm must be one of {', '.join(map(repr, known))}, "
+            f"or a tuple of three, for {', '.join(MAPS)}, got {algorithm!r}",
+        )
     for which, name in zip(MAPS, names, strict=True):
         if name != "auto" and (fault := unsupported(which, name, Core.of(form).form)):
             own = tuple(name if hasattr(ALGORITHMS[name], each) else "auto" for each in MAPS)

@@ -15,7 +15,6 @@ cropped, by itself, to the L + r - 1 places that windows see.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
 import jax
@@ -24,7 +23,7 @@ from jax import lax
 
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
-from jaxcnn.ops._window import Size, Window, is_symbolic
+from jaxcnn.ops._window import Size, Window
 
 
 def unsupported(form: Form) -> str | None:
@@ -54,25 +53,27 @@ def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     window = form.window
     axes = zip(window.shape, window.out, window.span, window.stride, window.padding, strict=True)
     padding = [(r - 1 - lo, h - ((out - 1) * s + 1) + lo) for h, out, r, s, (lo, _) in axes]
-    is_known = not any(map(is_symbolic, itertools.chain.from_iterable(padding)))
+    is_known = not window.is_symbolic
     dx = lax.conv_general_dilated(
-        dy.astype(form.dtypes.of_gradients),
+        (dy if is_known else window.apart(dy)).astype(form.dtypes.of_gradients),
         flip_and_transpose(kernel.astype(form.dtypes.x), form.groups).astype(form.dtypes.of_gradients),
         window_strides=(1,) * len(window.shape),
         padding=padding if is_known else [(r - 1, r - 1) for r in window.span],
-        lhs_dilation=window.stride,
+        lhs_dilation=window.stride if is_known else None,
         rhs_dilation=window.dilation,
         dimension_numbers=form.layout("N*C", "*IO", "N*C"),
         feature_group_count=form.groups,
         precision=form.precision,
         preferred_element_type=form.dtypes.of_sums,
     )
-    return (dx if is_known else _seen(window).unpad(dx)).astype(form.dtypes.x)
+    return (dx if is_known else window.unpad(dx)).astype(form.dtypes.x)
 
 
 def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     """dk[u, c', c] = sum_(n, i) dy[n, i, c] x_pad[n, i s + u d, c'] [R 5]: batch and channels swap places."""
     x, window = _as_padded(form, x)
+    if window.is_symbolic:
+        dy, window = window.apart(dy), replace(window, stride=(1,) * len(window.stride))
     dk = lax.conv_general_dilated(
         x.astype(form.dtypes.of_gradients),
         dy.astype(form.dtypes.of_gradients),
@@ -94,18 +95,9 @@ def kernel_gradient_padding(window: Window) -> list[tuple[Size, Size]]:
 
 
 def _as_padded(form: Form, x: X) -> tuple[jax.Array, Window]:
-    """x and its window; both as padded, where what lax would need is not known."""
+    """x and its window; both as padded, where lax would need what is not known."""
     window = form.window
-    of_both = (*window.padding, *kernel_gradient_padding(window))
-    if not any(map(is_symbolic, itertools.chain.from_iterable(of_both))):
-        return x, window
-    return _seen(window).pad(x), _seen(window).over_padding
-
-
-def _seen(window: Window) -> Window:
-    """The window padded, or cropped, to the places that it sees."""
-    axes = zip(window.shape, window.out, window.span, window.stride, window.padding, strict=True)
-    return replace(window, padding=tuple((lo, (out - 1) * s + r - h - lo) for h, out, r, s, (lo, _) in axes))
+    return (window.pad(x), window.over_padding) if window.is_symbolic else (x, window)
 
 
 def flip_and_transpose(kernel: jax.Array, groups: int) -> jax.Array:

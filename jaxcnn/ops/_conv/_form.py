@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
 from jax import lax
 
 from jaxcnn.ops._arguments import refuse
 from jaxcnn.ops._dtypes import Dtypes
-from jaxcnn.ops._window import Count, Padding, PerAxis, Shape, Window, is_symbolic
+from jaxcnn.ops._window import Count, Padding, PerAxis, Shape, Window, as_int, is_symbolic
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,17 @@ class Form:
                 + ("; for one image without its batch axis, give x[None]" * (len(kernel_shape) == len(x_shape) + 1)),
             )
         c_in, (kernel_in, c_out) = x_shape[-1], kernel_shape[-2:]
-        groups = int(groups) if isinstance(groups, np.integer) else groups
-        if not isinstance(groups, int) or isinstance(groups, bool) or groups < 1 or c_in % groups or c_out % groups:
+        try:
+            count = as_int(groups)
+        except TypeError:
+            count = 0
+        if count < 1 or c_in % count or c_out % count:
             refuse(
                 op,
                 f"groups must be a positive int that divides C_in = {c_in} and C_out = {c_out}, got {groups!r} "
                 f"(x {x_shape}, kernel {kernel_shape})",
             )
+        groups = count
         if kernel_in * groups != c_in:
             refuse(
                 op,

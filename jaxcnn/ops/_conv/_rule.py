@@ -34,6 +34,7 @@ Sources     [R] 1.2-1.4 and 1.7, [V] 2.1 and 3.4.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import partial
 
@@ -51,7 +52,7 @@ from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, accumulator
 from jaxcnn.ops._meshes import laid_out, laid_out_as, varying_alike
 from jaxcnn.ops._types import Kernel, X, Y
-from jaxcnn.ops._window import Count, Padding, PerAxis, Window
+from jaxcnn.ops._window import Count, Padding, PerAxis, Window, is_symbolic
 
 Saved = tuple[jax.Array, jax.Array]
 
@@ -177,8 +178,9 @@ def _extended(x: jax.Array, window: Window, mode: str) -> jax.Array:
     if mode not in _border.MODES:
         refuse("conv", f"padding_mode must be one of {', '.join(map(repr, ('zeros', *_border.MODES)))}, got {mode!r}")
     sizes = zip(window.shape, window.padding, strict=True)
-    if window.is_symbolic or any(h + min(0, lo) + min(0, hi) < 1 for h, (lo, hi) in sizes):
-        known = "spatial sizes that are known, and places that padding does not crop"
+    is_known = not any(map(is_symbolic, itertools.chain.from_iterable(window.padding)))
+    if not is_known or any(not is_symbolic(h) and h + min(0, lo) + min(0, hi) < 1 for h, (lo, hi) in sizes):
+        known = "padding that does not depend on symbolic sizes, and that leaves places"
         refuse("conv", f"padding_mode {mode!r} needs {known}, got x {x.shape} and padding {window.padding}")
     return _border.extend(x, window.padding, mode)
 

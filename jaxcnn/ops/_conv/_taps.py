@@ -13,6 +13,7 @@ channel, it is elementwise, and XLA makes one loop of the whole sum. More than `
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 
 import jax
@@ -25,6 +26,7 @@ from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._window import Window
 
+VECTOR = 8  # numbers that XLA:CPU computes at once, where the length of an array is a multiple of it
 TAPS_A_TURN = 8  # of a loop, so that XLA makes one pass of them
 
 
@@ -85,6 +87,18 @@ def _of_gradients(form: Form, kernel: Kernel, dy: Y) -> tuple[jax.Array, jax.Arr
 
 
 def _sum_of_taps(form: Form, window: Window, array: jax.Array, rows: jax.Array) -> jax.Array:
+    """sum_u x_u rows_u; of many taps, over a row of windows so long that XLA:CPU computes several at a time."""
+    is_counted = window.tap_count > UNROLLED and not window.is_symbolic
+    more = -window.out[-1] % VECTOR if is_counted and rows.shape[1] * rows.shape[-1] % VECTOR else 0
+    if not more:
+        return _sum_as_it_is(form, window, array, rows)
+    lo, hi = window.padding[-1]
+    longer = replace(window, padding=(*window.padding[:-1], (lo, hi + more * window.stride[-1])))
+    y = _sum_as_it_is(form, longer, array, rows)
+    return lax.slice_in_dim(y, 0, window.out[-1], axis=y.ndim - 2)
+
+
+def _sum_as_it_is(form: Form, window: Window, array: jax.Array, rows: jax.Array) -> jax.Array:
     padded = window.pad(array)
     if window.tap_count <= UNROLLED:
         products = [_times(form, window.take(padded, tap), row) for tap, row in zip(window.taps, rows, strict=True)]
