@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial, reduce
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,7 @@ from jaxcnn.ops._arguments import hint_at_one_image, image_array
 from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import dividing, over_places
+from jaxcnn.ops._theorems import adjoint_pair
 from jaxcnn.ops._types import Image, Pooled
 from jaxcnn.ops._window import Padding, PerAxis, Size, Window, at_least, constant, is_symbolic
 
@@ -115,55 +117,45 @@ def avg_pool(
     plain = Window.of("avg_pool", x.shape, window, stride, padding, may_see_nothing=True)
     geometry = Window.of("avg_pool", x.shape, window, stride, padding, ceil=ceil, may_see_nothing=count_include_pad)
     counted = plain.padding if count_include_pad else ((0, 0),) * len(plain.shape)
-    return _avg_pool(dividing(x, (x.shape[0], *geometry.out, x.shape[-1])), geometry, _positive(counted))
+    x = dividing(x, (x.shape[0], *geometry.out, x.shape[-1]))
+    return _avg_pool(Averages(geometry, _positive(counted)), x)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("window", "counted"))
-def _avg_pool(x: Image, window: Window, counted: Counted) -> Pooled:
+class Averages(NamedTuple):
+    """The windows, and the padding that counts in their means."""
+
+    window: Window
+    counted: Counted
+
+
+def _averaged(averages: Averages, x: Image) -> Pooled:
+    window = averages.window
+
     def averaged(x: jax.Array) -> jax.Array:
-        return (_window_sum(x, window) / _count(window, counted, accumulator(x.dtype))).astype(x.dtype)
+        return (_window_sum(x, window) / _count(averages, accumulator(x.dtype))).astype(x.dtype)
 
     return over_places(averaged, x, shape=(x.shape[0], *window.out, x.shape[-1]))
 
 
-def _avg_pool_fwd(x: Image, window: Window, counted: Counted) -> tuple[jax.Array, None]:
-    return _avg_pool(x, window, counted), None
-
-
-def _avg_pool_bwd(window: Window, counted: Counted, _: None, dy: Pooled) -> tuple[jax.Array]:
-    return (_spread(dy, window, counted),)  # [R 1.5]
-
-
-_avg_pool.defvjp(_avg_pool_fwd, _avg_pool_bwd)
-
-
-@partial(jax.custom_vjp, nondiff_argnames=("window", "counted"))
-def _spread(dy: Pooled, window: Window, counted: Counted) -> Image:
-    """dx: the adjoint of `_avg_pool`."""
+def _spread(averages: Averages, dy: Pooled) -> Image:
+    """dx [R 1.5]."""
+    window, wide = averages.window, accumulator(dy.dtype)
 
     def spread(dy: jax.Array) -> jax.Array:
-        shares = dy.astype(accumulator(dy.dtype)) / _count(window, counted, accumulator(dy.dtype))
-        return _window_sum_adjoint(shares, window).astype(dy.dtype)
+        return _window_sum_adjoint(dy.astype(wide) / _count(averages, wide), window).astype(dy.dtype)
 
     return over_places(spread, dy, shape=(dy.shape[0], *window.shape, dy.shape[-1]))
 
 
-def _spread_fwd(dy: Pooled, window: Window, counted: Counted) -> tuple[jax.Array, None]:
-    return _spread(dy, window, counted), None
+_avg_pool, _avg_pool_adjoint = adjoint_pair(_averaged, _spread)
 
 
-def _spread_bwd(window: Window, counted: Counted, _: None, x: Image) -> tuple[jax.Array]:
-    return (_avg_pool(x, window, counted),)
-
-
-_spread.defvjp(_spread_fwd, _spread_bwd)
-
-
-def _count(window: Window, counted: Counted, dtype: np.dtype) -> jax.Array:
+def _count(averages: Averages, dtype: np.dtype) -> jax.Array:
     """m: what each window divides by, (1, *out, 1), or one number for all.
 
     Along each axis the places from the window's first to its last, of x and of the padding that counts.
     """
+    window, counted = averages
     if counted == _positive(window.padding):
         return jnp.asarray(float(window.tap_count), dtype)
     count = jnp.ones((1, *window.out, 1), dtype)

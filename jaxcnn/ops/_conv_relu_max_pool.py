@@ -165,14 +165,14 @@ def _pooled(form: Form, pool: Window, x: X, kernel: Kernel, bias: Bias) -> tuple
     z = _rule.correlate(replace(form, dtypes=form.dtypes.unrounded), x, kernel)
     z = (z + lax.expand_dims(bias.astype(z.dtype), range(z.ndim - 1))).astype(form.dtypes.y)
     z = lax.optimization_barrier(z)  # or XLA:CPU may compute it again for every tap of the window that reads it
-    greatest, winner = first_maximum(dividing(z, (z.shape[0], *pool.out, z.shape[-1])), pool)
+    greatest, winner = first_maximum(pool, dividing(z, (z.shape[0], *pool.out, z.shape[-1])))
     winner = jnp.where(greatest > 0, winner, winner.dtype.type(pool.tap_count))
     return jnp.maximum(greatest, 0), computed_once(winner, greatest=pool.tap_count)
 
 
 def _gradients(form: Form, pool: Window, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled) -> tuple[X, Kernel]:
     """dx, and dk in the dtype of its sums."""
-    dz = route(dy, winner, pool)  # [V 3.3], [R 1.4, 1.5]
+    dz = route(pool, dy, winner)  # [V 3.3], [R 1.4, 1.5]
     summing = replace(form, dtypes=replace(form.dtypes, kernel=form.dtypes.of_sums))
     return _rule.input_gradient(form, kernel, dz), _rule.kernel_gradient(summing, x, dz)  # [R 6; V 38], [R 5; V 37]
 

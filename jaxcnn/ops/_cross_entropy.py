@@ -17,7 +17,7 @@ Sources     [V] 2.3, 3.1.
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,9 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import float_array, real_number, refuse
 from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array, of_used, plain_distributions
-from jaxcnn.ops._meshes import laid_out_as, varying_alike
+from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array, plain_distributions
+from jaxcnn.ops._meshes import varying_alike
+from jaxcnn.ops._theorems import Slopes, of_used, per_example
 from jaxcnn.ops._types import Losses, Scalar, Scores
 
 
@@ -69,36 +70,35 @@ def cross_entropy(probabilities: ArrayLike, labels: ArrayLike, *, epsilon: Scala
     if not 0 <= least < 0.5:
         refuse("cross_entropy", f"epsilon must be at least 0 and below 1/2, got {epsilon!r}")
     p, labels = varying_alike(p, labels)
-    return _cross_entropy(p, labels, least)
+    return _cross_entropy(Clip(least, jax.typeof(p)), p, labels)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("epsilon",))
-def _cross_entropy(p: Scores, labels: jax.Array, epsilon: float) -> Losses:
-    log_q = _log_clipped(p, epsilon)
+class Clip(NamedTuple):
+    """The limit, and the type of p."""
+
+    epsilon: float
+    scores: Any
+
+
+def _loss(clip: Clip, p: Scores, labels: jax.Array) -> Losses:
+    log_q = _log_clipped(p, clip.epsilon)
     return expected_surprise(distributions(labels, p.shape[-1], log_q.dtype), log_q)  # [V 4]
 
 
-def _cross_entropy_fwd(p: Scores, labels: jax.Array, epsilon: float) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _cross_entropy(p, labels, epsilon), (p, labels)
+def _probabilities(clip: Clip, p: Scores, labels: jax.Array) -> Scores:
+    return p
 
 
-def _cross_entropy_bwd(
-    epsilon: float, saved: tuple[jax.Array, jax.Array], dl: Losses
-) -> tuple[jax.Array, jax.Array | None]:
-    p, labels = saved
-    wide = p.astype(accumulator(p.dtype))
-    y, dl_of_all = of_used(distributions(labels, p.shape[-1], wide.dtype), dl), dl[..., None]
+def _slopes(clip: Clip, p: Scores, labels: jax.Array, dl: Losses) -> Slopes:
+    wide, epsilon = p.astype(accumulator(p.dtype)), clip.epsilon
+    y = of_used(distributions(labels, p.shape[-1], wide.dtype), dl)
     inside = (wide > epsilon) & (wide < 1 - epsilon)
     is_used = inside & (y != 0) if are_classes(labels) else inside  # but a distribution's zeros have derivatives
-    dp = jnp.where(is_used, -dl_of_all * y / jnp.where(inside, wide, 1), 0).astype(p.dtype)  # [V 8], (B4)
-    dp = laid_out_as(dp, jax.typeof(p))
-    if are_classes(labels):
-        return dp, None
-    dy = (-dl_of_all * of_used(_log_clipped(p, epsilon), dl)).astype(labels.dtype)  # (B5)
-    return dp, laid_out_as(dy, jax.typeof(labels))
+    in_p = jnp.where(is_used, -y / jnp.where(inside, wide, 1), 0)  # [V 8], (B4)
+    return Slopes(in_p, None if are_classes(labels) else -_log_clipped(p, epsilon))  # (B5)
 
 
-_cross_entropy.defvjp(_cross_entropy_fwd, _cross_entropy_bwd)
+_cross_entropy = per_example(_loss, keeps=_probabilities, slopes=_slopes)
 
 
 def _log_clipped(p: Scores, epsilon: float) -> Scores:

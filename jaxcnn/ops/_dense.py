@@ -35,10 +35,9 @@ from jax.typing import ArrayLike
 from jaxcnn.ops import _add_bias
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._dtypes import Dtypes, accumulator
-from jaxcnn.ops._meshes import laid_out_as, of_product, varying_alike
+from jaxcnn.ops._meshes import of_product, varying_alike
+from jaxcnn.ops._theorems import trilinear
 from jaxcnn.ops._types import Matrix, Products, Rows
-
-Saved = tuple[jax.Array, jax.Array]
 
 
 def reference(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> jax.Array:
@@ -85,67 +84,26 @@ def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax
     return _add_bias.add_bias("dense", product(dtypes.unrounded, *varying_alike(x, kernel)), bias, dtypes.y)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("dtypes",))
-def product(dtypes: Dtypes, x: Rows, kernel: Matrix) -> Products:
-    """dT/dg: y [V 2]."""
+def _product(dtypes: Dtypes, x: Rows, kernel: Matrix) -> Products:
+    """dT/dg: y = x k [V 2]."""
     y = _contract(x, kernel.astype(dtypes.x), [x.ndim - 1], [0], dtypes)
     return y.astype(dtypes.y)
 
 
-def _product_fwd(dtypes: Dtypes, x: Rows, kernel: Matrix) -> tuple[jax.Array, Saved]:
-    return product(dtypes, x, kernel), (x, kernel)
-
-
-def _product_bwd(dtypes: Dtypes, saved: Saved, dy: Products) -> tuple[jax.Array, jax.Array]:
-    x, kernel = saved
-    dtypes = dtypes.rounded
-    dy = dy.astype(dtypes.y)  # exactly: what it is the gradient of was rounded to that
-    dx, dk = input_gradient(dtypes, kernel, dy), kernel_gradient(dtypes, x, dy)  # [V 26], [V 21]
-    return laid_out_as(dx, jax.typeof(x)), laid_out_as(dk, jax.typeof(kernel))
-
-
-product.defvjp(_product_fwd, _product_bwd)
-
-
-@partial(jax.custom_vjp, nondiff_argnames=("dtypes",))
-def input_gradient(dtypes: Dtypes, kernel: Matrix, dy: Products) -> Rows:
+def _input_gradient(dtypes: Dtypes, kernel: Matrix, dy: Products) -> Rows:
     """dT/dx: dx = dy k^T [V 26]."""
     dx = _contract(dy, kernel.astype(dtypes.x), [dy.ndim - 1], [1], dtypes)
     return dx.astype(dtypes.x)
 
 
-def _input_gradient_fwd(dtypes: Dtypes, kernel: Matrix, dy: Products) -> tuple[jax.Array, Saved]:
-    return input_gradient(dtypes, kernel, dy), (kernel, dy)
-
-
-def _input_gradient_bwd(dtypes: Dtypes, saved: Saved, x: Rows) -> tuple[jax.Array, jax.Array]:
-    kernel, dy = saved
-    of_kernel, of_dy = kernel_gradient(dtypes, x, dy), product(dtypes, x, kernel)  # (B2)
-    return laid_out_as(of_kernel, jax.typeof(kernel)), laid_out_as(of_dy, jax.typeof(dy))
-
-
-input_gradient.defvjp(_input_gradient_fwd, _input_gradient_bwd)
-
-
-@partial(jax.custom_vjp, nondiff_argnames=("dtypes",))
-def kernel_gradient(dtypes: Dtypes, x: Rows, dy: Products) -> Matrix:
+def _kernel_gradient(dtypes: Dtypes, x: Rows, dy: Products) -> Matrix:
     """dT/dk: dk = x^T dy [V 21]."""
     of_one_example = custom_vmap(partial(_sum_over_rows, dtypes))
     of_one_example.def_vmap(partial(_sum_of_each_example, dtypes))
     return of_one_example(x, dy)
 
 
-def _kernel_gradient_fwd(dtypes: Dtypes, x: Rows, dy: Products) -> tuple[jax.Array, Saved]:
-    return kernel_gradient(dtypes, x, dy), (x, dy)
-
-
-def _kernel_gradient_bwd(dtypes: Dtypes, saved: Saved, kernel: Matrix) -> tuple[jax.Array, jax.Array]:
-    x, dy = saved
-    of_x, of_dy = input_gradient(dtypes, kernel, dy), product(dtypes, x, kernel)  # (B2)
-    return laid_out_as(of_x, jax.typeof(x)), laid_out_as(of_dy, jax.typeof(dy))
-
-
-kernel_gradient.defvjp(_kernel_gradient_fwd, _kernel_gradient_bwd)
+product, input_gradient, kernel_gradient = trilinear(_product, _input_gradient, _kernel_gradient)  # (B2)
 
 
 def _sum_over_rows(dtypes: Dtypes, x: Rows, dy: Products) -> Matrix:

@@ -60,6 +60,10 @@ class Dtypes:
         """Those of the gradients' maps, which take dy in the dtype that y was rounded to."""
         return self if self.dy is None else replace(self, y=self.dy, dy=None)
 
+    def of_gradients_along(self, dy: jax.Array) -> tuple[Dtypes, jax.Array]:
+        """Those of the gradients' maps, and dy as they take it: exactly, for y was rounded to that dtype."""
+        return self.rounded, dy.astype(self.rounded.y)
+
     @property
     def of_gradients(self) -> np.dtype:
         """The dtype that products with dy are computed in: holds x and dy exactly."""

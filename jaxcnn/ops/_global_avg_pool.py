@@ -13,9 +13,8 @@ Sources     [R] 1.6, where y is g.
 
 from __future__ import annotations
 
-from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +23,7 @@ from jax.typing import ArrayLike
 from jaxcnn.ops._arguments import image_array, refuse
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import laid_out_as
+from jaxcnn.ops._theorems import adjoint_pair
 from jaxcnn.ops._types import Image, Means
 from jaxcnn.ops._window import Size, is_symbolic
 
@@ -58,45 +58,32 @@ def global_avg_pool(x: ArrayLike) -> jax.Array:
     x = image_array("global_avg_pool", "x", x)
     if 0 in x.shape[1:-1]:
         refuse("global_avg_pool", f"x must have at least one place to average over, got shape {x.shape}")
-    return _global_avg_pool(x, x.shape[1:-1], jax.typeof(x))
+    return _global_avg_pool(Places(x.shape[1:-1], jax.typeof(x)), x)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("spatial", "type_"))
-def _global_avg_pool(x: Image, spatial: tuple[Size, ...], type_: Any) -> Means:
-    places = tuple(range(1, x.ndim - 1))
-    return (jnp.sum(x.astype(accumulator(x.dtype)), axis=places) / _places(spatial)).astype(x.dtype)  # [R 1.6]
+class Places(NamedTuple):
+    """The spatial shape, and the type of x, as which dx lies."""
+
+    spatial: tuple[Size, ...]
+    x: Any
 
 
-def _global_avg_pool_fwd(x: Image, spatial: tuple[Size, ...], type_: Any) -> tuple[jax.Array, None]:
-    return _global_avg_pool(x, spatial, type_), None
+def _mean(places: Places, x: Image) -> Means:
+    wide = x.astype(accumulator(x.dtype))
+    return (jnp.sum(wide, axis=range(1, x.ndim - 1)) / _number(places)).astype(x.dtype)  # [R 1.6]
 
 
-def _global_avg_pool_bwd(spatial: tuple[Size, ...], type_: Any, _: None, dy: Means) -> tuple[jax.Array]:
-    return (laid_out_as(_spread(dy, spatial), type_),)  # [R 1.6]
+def _spread(places: Places, dy: Means) -> Image:
+    """dx [R 1.6]."""
+    share = (dy.astype(accumulator(dy.dtype)) / _number(places)).astype(dy.dtype)
+    per_place = jnp.expand_dims(share, range(1, len(places.spatial) + 1))
+    return laid_out_as(jnp.broadcast_to(per_place, (dy.shape[0], *places.spatial, dy.shape[1])), places.x)
 
 
-_global_avg_pool.defvjp(_global_avg_pool_fwd, _global_avg_pool_bwd)
+_global_avg_pool, _global_avg_pool_adjoint = adjoint_pair(_mean, _spread)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("spatial",))
-def _spread(dy: Means, spatial: tuple[Size, ...]) -> Image:
-    """dx: the adjoint of `_global_avg_pool`."""
-    share = (dy.astype(accumulator(dy.dtype)) / _places(spatial)).astype(dy.dtype)
-    return jnp.broadcast_to(jnp.expand_dims(share, range(1, len(spatial) + 1)), (dy.shape[0], *spatial, dy.shape[1]))
-
-
-def _spread_fwd(dy: Means, spatial: tuple[Size, ...]) -> tuple[jax.Array, None]:
-    return _spread(dy, spatial), None
-
-
-def _spread_bwd(spatial: tuple[Size, ...], _: None, x: Image) -> tuple[jax.Array]:
-    return (_global_avg_pool(x, spatial, jax.typeof(x)),)
-
-
-_spread.defvjp(_spread_fwd, _spread_bwd)
-
-
-def _places(spatial: tuple[Size, ...]) -> Any:
-    """Their number, as a float: it may be more than an int32 holds."""
-    places = prod(spatial)
-    return places if is_symbolic(places) else float(places)
+def _number(places: Places) -> Any:
+    """M, as a float: it may be more than an int32 holds."""
+    number = prod(places.spatial)
+    return number if is_symbolic(number) else float(number)

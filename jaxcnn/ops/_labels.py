@@ -59,11 +59,6 @@ def distributions(labels: jax.Array, classes: Size, dtype: np.dtype) -> jax.Arra
     return labels.astype(dtype)
 
 
-def of_used(factors: jax.Array, dl: jax.Array) -> jax.Array:
-    """Factors (*lead, K) of dl (*lead,), with 0 for what is not finite where dl is 0: where nobody uses the loss."""
-    return jnp.where((dl == 0)[..., None] & ~jnp.isfinite(factors), 0, factors)
-
-
 def expected_surprise(y: jax.Array, log_p: jax.Array) -> jax.Array:
     """- sum_i y_i log p_i over the last axis, with 0 log 0 = 0."""
     return -jnp.sum(jnp.where(y == 0, 0, y * log_p), axis=-1)

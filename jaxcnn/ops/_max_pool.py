@@ -46,6 +46,7 @@ from jaxcnn.ops._arguments import hint_at_one_image, image_array, refuse
 from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import dividing, over_places
+from jaxcnn.ops._theorems import adjoint_pair
 from jaxcnn.ops._types import Image, Pooled, Winner
 from jaxcnn.ops._window import Padding, PerAxis, Window
 
@@ -145,102 +146,55 @@ def max_pool(
     if ties not in TIES:
         refuse("max_pool", f"ties must be one of {', '.join(map(repr, TIES))}, got {ties!r}")
     x = dividing(x, (x.shape[0], *geometry.out, x.shape[-1]))
-    return select(x, geometry)[0] if ties == "first" else _max_pool_of_ties(x, geometry, ties)
+    return select(geometry, x)[0] if ties == "first" else _max_pool_of_ties(geometry, ties, x)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("window",))
-def select(x: Image, window: Window) -> tuple[Pooled, Winner]:
+def select(window: Window, x: Image) -> tuple[Pooled, Winner]:
     """y and winner: the first maximum of each window and the number of its tap."""
-    return over_places(partial(_select, window=window), x, shape=(x.shape[0], *window.out, x.shape[-1]))
+    return over_places(partial(_select, window), x, shape=(x.shape[0], *window.out, x.shape[-1]))
 
 
-def _select(x: Image, window: Window) -> tuple[Pooled, Winner]:
-    elsewhere = partial(first_maximum, window=window)
-    on_tpu = partial(_max_pool_on_tpu.first_maximum, window=window) if _max_pool_on_tpu.counts(window) else elsewhere
-    y, winner = lax.platform_dependent(x, tpu=on_tpu, default=elsewhere)
-    return y, computed_once(winner, greatest=window.tap_count)
-
-
-def _select_fwd(x: Image, window: Window) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-    y, winner = select(x, window)
+def _select_fwd(window: Window, x: Image) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    y, winner = select(window, x)
     return (y, winner), winner
 
 
 def _select_bwd(window: Window, winner: Winner, dy: tuple[jax.Array, object]) -> tuple[jax.Array]:
-    return (route(dy[0], winner, window),)  # [V 3.3], [R 1.5]
+    return (route(window, dy[0], winner),)  # [V 3.3], [R 1.5]
 
 
 select.defvjp(_select_fwd, _select_bwd)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("window",))
-def route(dy: Pooled, winner: Winner, window: Window) -> Image:
-    """dx: each dy at the place of its winner, nowhere where `winner` is no tap's number; the adjoint of `gather`."""
-    elsewhere = partial(_route, window=window)
-    on_tpu = partial(_max_pool_on_tpu.route, window=window) if _max_pool_on_tpu.routes_less(window) else elsewhere
+def _routed(window: Window, dy: Pooled, winner: Winner) -> Image:
+    """dx: each dy at the place of its winner, nowhere where `winner` is no tap's number."""
+    on_tpu = _max_pool_on_tpu.route if _max_pool_on_tpu.routes_less(window) else _route
 
     def routed(dy: jax.Array, winner: jax.Array) -> jax.Array:
-        return lax.platform_dependent(dy, winner, tpu=on_tpu, default=elsewhere)
+        return lax.platform_dependent(dy, winner, tpu=partial(on_tpu, window), default=partial(_route, window))
 
     return over_places(routed, dy, winner, shape=(dy.shape[0], *window.shape, dy.shape[-1]))
 
 
-def _route(dy: Pooled, winner: Winner, window: Window) -> Image:
-    if window.tap_count > UNROLLED:
-        return _max_pool_wide.route(dy, winner, window)
-    wide = dy.astype(accumulator(dy.dtype))
-    if max(window.stride) > 1 and _blocks.supports(window):
-        return _blocks.collect(window, _share_of_winner, winner, wide).astype(dy.dtype)
-    shares = [jnp.where(winner == number, wide, 0) for number in range(window.tap_count)]
-    return _put_all(shares, window).astype(dy.dtype)
+def _gathered(window: Window, x: Image, winner: Winner) -> Pooled:
+    """y: what stands at the place of each winner, 0 where none is named."""
+    return over_places(partial(_gather, window), x, winner, shape=winner.shape)
 
 
-def _route_fwd(dy: Pooled, winner: Winner, window: Window) -> tuple[jax.Array, jax.Array]:
-    return route(dy, winner, window), winner
-
-
-def _route_bwd(window: Window, winner: Winner, x: Image) -> tuple[jax.Array, None]:
-    return gather(x, winner, window), None
-
-
-route.defvjp(_route_fwd, _route_bwd)
-
-
-@partial(jax.custom_vjp, nondiff_argnames=("window",))
-def gather(x: Image, winner: Winner, window: Window) -> Pooled:
-    """y: what stands at the place of each winner, 0 where none is named; the adjoint of `route`."""
-    return over_places(partial(_gather, window=window), x, winner, shape=winner.shape)
-
-
-def _gather(x: Image, winner: Winner, window: Window) -> Pooled:
-    if window.tap_count > UNROLLED:
-        return _max_pool_wide.gather(x, winner, window)
-    padded = window.pad(x)
-    seen = [window.take(padded, tap) for tap in window.taps]
-    return reduce(lambda y, tap: jnp.where(winner == tap[0], tap[1], y), enumerate(seen), jnp.zeros_like(seen[0]))
-
-
-def _gather_fwd(x: Image, winner: Winner, window: Window) -> tuple[jax.Array, jax.Array]:
-    return gather(x, winner, window), winner
-
-
-def _gather_bwd(window: Window, winner: Winner, dy: Pooled) -> tuple[jax.Array, None]:
-    return route(dy, winner, window), None
-
-
-gather.defvjp(_gather_fwd, _gather_bwd)
+route, gather = adjoint_pair(_routed, _gathered)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("window", "ties"))
-def _max_pool_of_ties(x: Image, window: Window, ties: str) -> Pooled:
-    return select(x, window)[0]
+def _max_pool_of_ties(window: Window, ties: str, x: Image) -> Pooled:
+    return select(window, x)[0]
 
 
-def _max_pool_of_ties_fwd(x: Image, window: Window, ties: str) -> tuple[jax.Array, Any]:
-    y = _max_pool_of_ties(x, window, ties)
+def _max_pool_of_ties_fwd(window: Window, ties: str, x: Image) -> tuple[jax.Array, Any]:
+    y = _max_pool_of_ties(window, ties, x)
     if window.tap_count > UNROLLED:
         return y, (x, y)
-    return y, over_places(partial(_is_max, window=window), x, y, shape=y.shape)
+    return y, over_places(partial(_is_max, window), x, y, shape=y.shape)
 
 
 def _max_pool_of_ties_bwd(window: Window, ties: str, saved: Any, dy: Pooled) -> tuple[jax.Array]:
@@ -251,21 +205,45 @@ def _max_pool_of_ties_bwd(window: Window, ties: str, saved: Any, dy: Pooled) -> 
 _max_pool_of_ties.defvjp(_max_pool_of_ties_fwd, _max_pool_of_ties_bwd)
 
 
+def _select(window: Window, x: Image) -> tuple[Pooled, Winner]:
+    on_tpu = _max_pool_on_tpu.first_maximum if _max_pool_on_tpu.counts(window) else first_maximum
+    y, winner = lax.platform_dependent(x, tpu=partial(on_tpu, window), default=partial(first_maximum, window))
+    return y, computed_once(winner, greatest=window.tap_count)
+
+
+def _route(window: Window, dy: Pooled, winner: Winner) -> Image:
+    if window.tap_count > UNROLLED:
+        return _max_pool_wide.route(window, dy, winner)
+    wide = dy.astype(accumulator(dy.dtype))
+    if max(window.stride) > 1 and _blocks.supports(window):
+        return _blocks.collect(window, _share_of_winner, winner, wide).astype(dy.dtype)
+    shares = [jnp.where(winner == number, wide, 0) for number in range(window.tap_count)]
+    return _put_all(window, shares).astype(dy.dtype)
+
+
+def _gather(window: Window, x: Image, winner: Winner) -> Pooled:
+    if window.tap_count > UNROLLED:
+        return _max_pool_wide.gather(window, x, winner)
+    padded = window.pad(x)
+    seen = [window.take(padded, tap) for tap in window.taps]
+    return reduce(lambda y, tap: jnp.where(winner == tap[0], tap[1], y), enumerate(seen), jnp.zeros_like(seen[0]))
+
+
 def _given(window: Window, ties: str, dy: Pooled, *saved: jax.Array) -> Image:
     """dx, every tied tap's share at its place."""
     share = dy.astype(accumulator(dy.dtype))
     if window.tap_count > UNROLLED:
         x, y = saved
-        share = share / _max_pool_wide.count(x, y, window) if ties == "split" else share
-        return _max_pool_wide.give(share, x, y, window).astype(dy.dtype)
+        share = share / _max_pool_wide.count(window, x, y) if ties == "split" else share
+        return _max_pool_wide.give(window, share, x, y).astype(dy.dtype)
     share = share / sum(tied.astype(share.dtype) for tied in saved) if ties == "split" else share
-    return _put_all([jnp.where(tied, share, 0) for tied in saved], window).astype(dy.dtype)
+    return _put_all(window, [jnp.where(tied, share, 0) for tied in saved]).astype(dy.dtype)
 
 
-def first_maximum(x: Image, window: Window) -> tuple[Pooled, Winner]:
+def first_maximum(window: Window, x: Image) -> tuple[Pooled, Winner]:
     """`select` without a rule of its own, by slices, which fuse with what makes x."""
     if window.tap_count > UNROLLED:
-        return _max_pool_wide.first_maximum(x, window)
+        return _max_pool_wide.first_maximum(window, x)
     padded = window.pad(x)
     first, *others = window.taps
     y, chosen = window.take(padded, first), window.in_input(first)
@@ -289,7 +267,7 @@ def computed_once(winner: Winner, *, greatest: int) -> Winner:
     return lax.rem(winner, winner.dtype.type(modulus)) if modulus <= np.iinfo(winner.dtype).max else winner
 
 
-def _is_max(x: Image, y: Pooled, window: Window) -> list[jax.Array]:
+def _is_max(window: Window, x: Image, y: Pooled) -> list[jax.Array]:
     """For each tap, whether it holds its window's maximum, or NaN where that is NaN."""
     padded = window.pad(x)
     is_max = []
@@ -299,7 +277,7 @@ def _is_max(x: Image, y: Pooled, window: Window) -> list[jax.Array]:
     return is_max
 
 
-def _put_all(shares: list[jax.Array], window: Window) -> jax.Array:
+def _put_all(window: Window, shares: list[jax.Array]) -> jax.Array:
     """The sum of each tap's share at its places: (N, *spatial, C)."""
     return reduce(jnp.add, [window.put(share, tap) for share, tap in zip(shares, window.taps, strict=True)])
 

@@ -28,7 +28,7 @@ from jaxcnn.ops._window import Size, Window
 Pair = tuple[jax.Array, jax.Array]
 
 
-def first_maximum(x: Image, window: Window) -> tuple[Pooled, Winner]:
+def first_maximum(window: Window, x: Image) -> tuple[Pooled, Winner]:
     """y and the number of the tap that was selected."""
     beyond = np.asarray(prod(window.shape), np.min_scalar_type(prod(window.shape)))
     place = jnp.broadcast_to(jnp.arange(beyond, dtype=beyond.dtype).reshape(1, *window.shape, 1), x.shape)
@@ -58,7 +58,7 @@ def routes_less(window: Window) -> bool:
     return window.tap_count <= 9 and any(r > s for r, s in zip(window.span, window.stride, strict=True))
 
 
-def route(dy: Pooled, winner: Winner, window: Window) -> Image:
+def route(window: Window, dy: Pooled, winner: Winner) -> Image:
     """dx: each dy at the place of its winner."""
     apart = [(0, 0, 0), *[(0, 0, s - 1) for s in window.stride], (0, 0, 0)]
     nobody, nothing = jnp.asarray(window.tap_count, winner.dtype), jnp.zeros((), dy.dtype)

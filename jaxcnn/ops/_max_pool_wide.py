@@ -17,7 +17,6 @@ A loop over taps is as long as the window; x and y are kept for it, where fewer 
 
 from __future__ import annotations
 
-from functools import partial
 from math import prod
 
 import jax
@@ -27,13 +26,14 @@ from jax import lax
 
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import varying_alike
+from jaxcnn.ops._theorems import adjoint_pair
 from jaxcnn.ops._types import Image, Pooled, Winner
 from jaxcnn.ops._window import Size, Window, constant
 
 Found = tuple[jax.Array, jax.Array]  # values, and the numbers of their taps
 
 
-def first_maximum(x: Image, window: Window) -> Found:
+def first_maximum(window: Window, x: Image) -> Found:
     """y and the number of the tap that was selected."""
     dtype = np.min_scalar_type(window.tap_count)
     nobody = jnp.asarray(window.tap_count, dtype)
@@ -46,7 +46,7 @@ def first_maximum(x: Image, window: Window) -> Found:
     return values, numbers
 
 
-def route(dy: Pooled, winner: Winner, window: Window) -> Image:
+def route(window: Window, dy: Pooled, winner: Winner) -> Image:
     """dx: each dy at the place of its winner, nowhere where `winner` is no tap's number."""
     wide = dy.astype(accumulator(dy.dtype))
     images, places, channels = _indices(winner, window)
@@ -56,20 +56,19 @@ def route(dy: Pooled, winner: Winner, window: Window) -> Image:
     return dx.reshape(dy.shape[0], *window.shape, dy.shape[-1]).astype(dy.dtype)
 
 
-def gather(x: Image, winner: Winner, window: Window) -> Pooled:
+def gather(window: Window, x: Image, winner: Winner) -> Pooled:
     """y: what stands at the place of each winner, 0 where none is named."""
     images, places, channels = _indices(winner, window)
     rows = x.reshape(x.shape[0], prod(window.shape), x.shape[-1])
     return rows.at[images, places, channels].get(mode="fill", fill_value=0)
 
 
-def count(x: Image, y: Pooled, window: Window) -> jax.Array:
+def count(window: Window, x: Image, y: Pooled) -> jax.Array:
     """How many taps hold their window's maximum: in the dtype of sums."""
-    return _collected(jnp.ones(x.shape, accumulator(x.dtype)), x, y, window)
+    return _collected(window, jnp.ones(x.shape, accumulator(x.dtype)), x, y)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("window",))
-def give(share: Pooled, x: Image, y: Pooled, window: Window) -> Image:
+def _given(window: Window, share: Pooled, x: Image, y: Pooled) -> Image:
     """dx: each share at all places that hold its window's maximum."""
     padded, inside = window.pad(x), window.pad(jnp.ones((1, *window.shape, 1), bool))
     wide = share.astype(accumulator(share.dtype))
@@ -83,35 +82,15 @@ def give(share: Pooled, x: Image, y: Pooled, window: Window) -> Image:
     return window.unpad(dx).astype(share.dtype)
 
 
-def _give_fwd(share: Pooled, x: Image, y: Pooled, window: Window) -> tuple[jax.Array, Found]:
-    return give(share, x, y, window), (x, y)
+def _taken(window: Window, dx: Image, x: Image, y: Pooled) -> Pooled:
+    """For each window the sum of dx at all places that hold its maximum."""
+    return _collected(window, dx.astype(accumulator(dx.dtype)), x, y).astype(dx.dtype)
 
 
-def _give_bwd(window: Window, saved: Found, dx: Image) -> tuple[jax.Array, None, None]:
-    return collect(dx, *saved, window), None, None
+give, take = adjoint_pair(_given, _taken)
 
 
-give.defvjp(_give_fwd, _give_bwd)
-
-
-@partial(jax.custom_vjp, nondiff_argnames=("window",))
-def collect(dx: Image, x: Image, y: Pooled, window: Window) -> Pooled:
-    """For each window the sum of dx at all places that hold its maximum: the adjoint of `give`."""
-    return _collected(dx.astype(accumulator(dx.dtype)), x, y, window).astype(dx.dtype)
-
-
-def _collect_fwd(dx: Image, x: Image, y: Pooled, window: Window) -> tuple[jax.Array, Found]:
-    return collect(dx, x, y, window), (x, y)
-
-
-def _collect_bwd(window: Window, saved: Found, share: Pooled) -> tuple[jax.Array, None, None]:
-    return give(share, *saved, window), None, None
-
-
-collect.defvjp(_collect_fwd, _collect_bwd)
-
-
-def _collected(dx: jax.Array, x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
+def _collected(window: Window, dx: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     padded, places = window.pad(x), window.pad(dx)
     inside = window.pad(jnp.ones((1, *window.shape, 1), bool))
 

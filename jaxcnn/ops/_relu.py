@@ -16,10 +16,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Bool
 
 from jaxcnn.ops._arguments import float_array
-from jaxcnn.ops._types import Same
+from jaxcnn.ops._theorems import pointwise
+from jaxcnn.ops._types import Mask, Same
 
 
 def reference(x: jax.Array) -> jax.Array:
@@ -52,17 +52,16 @@ def relu(x: ArrayLike) -> jax.Array:
     return _relu(float_array("relu", "x", x))
 
 
-@jax.custom_vjp
-def _relu(x: Same) -> Same:
+def _rectified(x: Same) -> Same:
     return jnp.maximum(x, 0)
 
 
-def _relu_fwd(x: Same) -> tuple[Same, Bool[jax.Array, "*shape"]]:
-    return _relu(x), x > 0
+def _is_positive(x: Same) -> Mask:
+    return x > 0
 
 
-def _relu_bwd(is_positive: Bool[jax.Array, "*shape"], dy: Same) -> tuple[Same]:
-    return (jnp.where(is_positive, dy, 0),)  # [R 1.4]
+def _gradient(is_positive: Mask, dy: Same) -> Same:
+    return jnp.where(is_positive, dy, 0)  # [R 1.4]
 
 
-_relu.defvjp(_relu_fwd, _relu_bwd)
+_relu = pointwise(_rectified, keeps=_is_positive, gradient=_gradient)

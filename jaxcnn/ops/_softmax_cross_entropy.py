@@ -24,7 +24,7 @@ Sources     [V] 3.1.2, [R] 1.6 (whose p - y needs sum_i y_i = 1; the general cas
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,8 +34,9 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import float_array, real_number, refuse
 from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array, of_used, plain_distributions
+from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array, plain_distributions
 from jaxcnn.ops._meshes import laid_out_as, varying_alike
+from jaxcnn.ops._theorems import Slopes, of_used, per_example
 from jaxcnn.ops._types import Losses, Scalar, Scores
 
 
@@ -109,7 +110,7 @@ def softmax_cross_entropy(
     if weights is not None or smoothing:
         labels = _weighted(op, z, labels, weights, smoothing)
     z, labels = varying_alike(z, labels)
-    loss = _loss(z, labels, jax.typeof(z))
+    loss = _loss(Logits(jax.typeof(z)), z, labels)
     return loss if where is None else jnp.where(used, loss, 0)
 
 
@@ -155,30 +156,32 @@ def _times_weights_bwd(saved: tuple[jax.Array, jax.Array], dt: Scores) -> tuple[
 _times_weights.defvjp(_times_weights_fwd, _times_weights_bwd)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("z_type",))
-def _loss(z: Scores, labels: jax.Array, z_type: Any) -> Losses:
-    log_p = _log_softmax(z, z_type)
+class Logits(NamedTuple):
+    """The type of z."""
+
+    scores: Any
+
+
+def _of_each(logits: Logits, z: Scores, labels: jax.Array) -> Losses:
+    log_p = _log_softmax(z, logits.scores)
     return expected_surprise(distributions(labels, z.shape[-1], log_p.dtype), log_p)
 
 
-def _loss_fwd(z: Scores, labels: jax.Array, z_type: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    log_p = _log_softmax(z, z_type)
-    loss = _loss(z, labels, z_type)
-    return loss, (jnp.exp(log_p) if are_classes(labels) else log_p, labels)
+def _probabilities(logits: Logits, z: Scores, labels: jax.Array) -> Scores:
+    """p, or for distributions log p."""
+    log_p = _log_softmax(z, logits.scores)
+    return jnp.exp(log_p) if are_classes(labels) else log_p
 
 
-def _loss_bwd(z_type: Any, saved: tuple[jax.Array, jax.Array], dl: Losses) -> tuple[jax.Array, jax.Array | None]:
-    kept, labels = saved
-    y, dl_of_all = of_used(distributions(labels, kept.shape[-1], kept.dtype), dl), dl[..., None]
+def _slopes(logits: Logits, kept: Scores, labels: jax.Array, dl: Losses) -> Slopes:
+    y = of_used(distributions(labels, kept.shape[-1], kept.dtype), dl)
     if are_classes(labels):
-        return laid_out_as((dl_of_all * of_used(kept - y, dl)).astype(z_type.dtype), z_type), None  # [V 17]
-    p = jnp.exp(kept)
-    dz = dl_of_all * of_used(p * jnp.sum(y, axis=-1, keepdims=True) - y, dl)  # [V 16]
-    dy = (-dl_of_all * of_used(kept, dl)).astype(labels.dtype)  # (B6)
-    return laid_out_as(dz.astype(z_type.dtype), z_type), laid_out_as(dy, jax.typeof(labels))
+        return Slopes(kept - y, None)  # [V 17]
+    in_z = jnp.exp(kept) * jnp.sum(y, axis=-1, keepdims=True) - y  # [V 16]
+    return Slopes(in_z, -kept)  # (B6)
 
 
-_loss.defvjp(_loss_fwd, _loss_bwd)
+_loss = per_example(_of_each, keeps=_probabilities, slopes=_slopes)
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("z_type",))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from jax import Array
-from jaxtyping import Float, UInt
+from jaxtyping import Bool, Float, UInt
 
 # convolution
 X = Float[Array, "n *spatial c_in"]
@@ -35,3 +35,4 @@ Scalar = float | np.floating[Any] | np.ndarray | Array  # one number, known when
 
 # elementwise
 Same = Float[Array, "*shape"]
+Mask = Bool[Array, "*shape"]

@@ -31,6 +31,7 @@ from jaxcnn.ops._arguments import image_array, refuse, shape_tuple
 from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import dividing, over_places
+from jaxcnn.ops._theorems import adjoint_pair
 from jaxcnn.ops._types import Image, Patches
 from jaxcnn.ops._window import Padding, PerAxis, Shape, Window
 
@@ -106,7 +107,7 @@ def unfold(
     x = image_array("unfold", "x", x)
     geometry = Window.of("unfold", x.shape, window, stride, padding, dilation, may_see_nothing=True)
     x = dividing(x, (x.shape[0], *geometry.out, x.shape[-1]))
-    return unfold_window(x, geometry)
+    return unfold_window(geometry, x)
 
 
 def fold(
@@ -149,16 +150,24 @@ def fold(
             "fold",
             f"patches must be {expected} for shape {shape}, window {geometry.size}, got {patches.shape}",
         )
-    return fold_window(dividing(patches, (*shape[:-1], 1)), geometry)
+    return fold_window(geometry, dividing(patches, (*shape[:-1], 1)))
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("window",))
-def unfold_window(x: Image, window: Window) -> Patches:
+def _unfold(window: Window, x: Image) -> Patches:
     shape = (x.shape[0], *window.out, window.tap_count * x.shape[-1])
-    return over_places(partial(_unfold, window=window), x, shape=shape)
+    return over_places(partial(_columns, window), x, shape=shape)
 
 
-def _unfold(x: Image, window: Window) -> Patches:
+def _fold(window: Window, patches: Patches) -> Image:
+    """[R 10]."""
+    shape = (patches.shape[0], *window.shape, patches.shape[-1] // window.tap_count)
+    return over_places(partial(_sum_of_columns, window), patches, shape=shape)
+
+
+unfold_window, fold_window = adjoint_pair(_unfold, _fold)
+
+
+def _columns(window: Window, x: Image) -> Patches:
     padded = window.pad(x)
     if window.tap_count <= UNROLLED:
         return jnp.concatenate([window.take(padded, tap) for tap in window.taps], axis=-1)
@@ -167,24 +176,7 @@ def _unfold(x: Image, window: Window) -> Patches:
     return lax.collapse(jnp.moveaxis(by_tap, 0, -2), x.ndim - 1)
 
 
-def _unfold_fwd(x: Image, window: Window) -> tuple[jax.Array, None]:
-    return unfold_window(x, window), None
-
-
-def _unfold_bwd(window: Window, _: None, patches: Patches) -> tuple[jax.Array]:
-    return (fold_window(patches, window),)  # [R 10]
-
-
-unfold_window.defvjp(_unfold_fwd, _unfold_bwd)
-
-
-@partial(jax.custom_vjp, nondiff_argnames=("window",))
-def fold_window(patches: Patches, window: Window) -> Image:
-    shape = (patches.shape[0], *window.shape, patches.shape[-1] // window.tap_count)
-    return over_places(partial(_fold, window=window), patches, shape=shape)
-
-
-def _fold(patches: Patches, window: Window) -> Image:
+def _sum_of_columns(window: Window, patches: Patches) -> Image:
     wide = patches.astype(accumulator(patches.dtype))
     if window.tap_count <= UNROLLED:
         columns = jnp.split(wide, window.tap_count, axis=-1)
@@ -198,14 +190,3 @@ def _fold(patches: Patches, window: Window) -> Image:
 
     first = window.over_padding.put(by_tap[..., 0, :], (0,) * len(window.size))
     return window.unpad(lax.fori_loop(1, window.tap_count, with_tap, first)).astype(patches.dtype)
-
-
-def _fold_fwd(patches: Patches, window: Window) -> tuple[jax.Array, None]:
-    return fold_window(patches, window), None
-
-
-def _fold_bwd(window: Window, _: None, x: Image) -> tuple[jax.Array]:
-    return (unfold_window(x, window),)
-
-
-fold_window.defvjp(_fold_fwd, _fold_bwd)

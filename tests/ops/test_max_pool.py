@@ -230,7 +230,7 @@ def test_nans_and_infinities_against_plain_loops(
         found, gradient = jax.jit(pull)(x, dy)
         np.testing.assert_array_equal(found, y)
         np.testing.assert_allclose(gradient, dx, rtol=0, atol=1e-13)
-        np.testing.assert_array_equal(jax.jit(partial(select, window=window))(jnp.asarray(x))[1], winner)
+        np.testing.assert_array_equal(jax.jit(partial(select, window))(jnp.asarray(x))[1], winner)
 
 
 class TestOnATpu:
@@ -244,21 +244,21 @@ class TestOnATpu:
         window = Window.of("test", shape, geometry.window, geometry.stride, geometry.padding, geometry.dilation)
         random = np.random.default_rng(0)
         x = jnp.asarray(random.choice([NAN, -INF, -INF, -1.0, 0.0, 0.0, 1.0, INF], shape), dtype)
-        y, winner = jax.jit(partial(select, window=window))(x)
-        found = jax.jit(partial(_max_pool_on_tpu.first_maximum, window=window))(x)
+        y, winner = jax.jit(partial(select, window))(x)
+        found = jax.jit(partial(_max_pool_on_tpu.first_maximum, window))(x)
         np.testing.assert_array_equal(found[0].astype(np.float32), y.astype(np.float32))
         np.testing.assert_array_equal(found[1], winner)
         dy = integers(y.shape, seed=1).astype(dtype)
         to_some = jnp.where(jnp.arange(y.size).reshape(y.shape) % 3 == 0, winner.dtype.type(window.tap_count), winner)
         for to in (winner, to_some):
-            expected = jax.jit(partial(route, window=window))(dy, to)
-            assert_equal_trees(jax.jit(partial(_max_pool_on_tpu.route, window=window))(dy, to), expected)
+            expected = jax.jit(partial(route, window))(dy, to)
+            assert_equal_trees(jax.jit(partial(_max_pool_on_tpu.route, window))(dy, to), expected)
 
     @pytest.mark.parametrize("side", [15, 16, 255, 256])
     def test_an_image_of_more_pixels_than_a_byte_or_two_can_number(self, side: int) -> None:
         x = jnp.zeros((1, side, side, 1)).at[0, -1, -1, 0].set(1)
         window = Window.of("test", x.shape, 3, stride=side - 3)
-        y, winner = jax.jit(partial(_max_pool_on_tpu.first_maximum, window=window))(x)
+        y, winner = jax.jit(partial(_max_pool_on_tpu.first_maximum, window))(x)
         assert y.ravel().tolist() == [0, 0, 0, 1] and winner.ravel().tolist() == [0, 0, 0, 8]
 
     def test_is_what_is_lowered_there(self) -> None:
@@ -280,7 +280,7 @@ class TestOnATpu:
 )
 def test_the_winner_is_a_byte_up_to_255_taps(size: tuple[int, ...], dtype: Any) -> None:
     shape = (1, *size, 1)
-    _, winner = jax.eval_shape(partial(select, window=Window.of("test", shape, size, None)), jnp.zeros(shape))
+    _, winner = jax.eval_shape(partial(select, Window.of("test", shape, size, None)), jnp.zeros(shape))
     assert winner.dtype == dtype
 
 
@@ -312,10 +312,10 @@ def test_route_and_gather_are_adjoint(geometry: Geometry) -> None:
     x, t = integers(shape, greatest=1), integers(shape, seed=1)
 
     def products(x: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        y, winner = select(x, window)
+        y, winner = select(window, x)
         dy = jnp.arange(y.size, dtype=y.dtype).reshape(y.shape)
-        routed = route(dy, winner, window)
-        return jnp.vdot(gather(t, winner, window), dy), jnp.vdot(t, routed), gather(x, winner, window), y
+        routed = route(window, dy, winner)
+        return jnp.vdot(gather(window, t, winner), dy), jnp.vdot(t, routed), gather(window, x, winner), y
 
     gathered, routed, selected, y = jax.jit(products)(x, t)
     assert gathered == routed

@@ -21,7 +21,6 @@ Sources     [R] 1.2 pads by zeros; the others are as in `numpy.pad` and PyTorch'
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -31,6 +30,7 @@ from jax import lax
 from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import varying_alike
+from jaxcnn.ops._theorems import adjoint_pair
 from jaxcnn.ops._types import Image, Pooled
 from jaxcnn.ops._window import Shape, Size, constant, is_symbolic
 
@@ -55,42 +55,33 @@ def reference(x: jax.Array, padding: Padding, mode: str) -> jax.Array:
     return jnp.pad(x, around, {"reflect": "reflect", "circular": "wrap", "edge": "edge"}[mode])
 
 
-def extend(x: Image, padding: Padding, mode: str) -> Pooled:
-    """p: x (N, *spatial, C) with that padding around it."""
-    return _extend(x, x.shape[1:-1], padding, mode)
+class Border(NamedTuple):
+    """The spatial shape of x, and what stands around it."""
+
+    shape: Shape
+    padding: Padding
+    mode: str
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("shape", "padding", "mode"))
-def _extend(x: Image, shape: Shape, padding: Padding, mode: str) -> Pooled:
-    for axis, (lo, hi) in enumerate(padding, start=1):
-        if _has_many_runs(x.shape[axis], lo, hi):
-            x = jnp.take(x, _places(x.shape[axis], lo, hi, mode), axis, mode="clip")
+def _extended(border: Border, x: Image) -> Pooled:
+    """p: x (N, *shape, C) with its border."""
+    for axis, (size, lo, hi) in _axes(border):
+        if _has_many_runs(size, lo, hi):
+            x = jnp.take(x, _places(size, lo, hi, border.mode), axis, mode="clip")
         else:
-            x = jnp.concatenate([_of_run(x, run, axis) for run in _runs(x.shape[axis], lo, hi, mode)], axis)
+            x = jnp.concatenate([_of_run(x, run, axis) for run in _runs(size, lo, hi, border.mode)], axis)
     return x
 
 
-def _extend_fwd(x: Image, shape: Shape, padding: Padding, mode: str) -> tuple[jax.Array, None]:
-    return _extend(x, shape, padding, mode), None
-
-
-def _extend_bwd(shape: Shape, padding: Padding, mode: str, _: None, dp: Pooled) -> tuple[jax.Array]:
-    return (_collect(dp, shape, padding, mode),)  # (B10)
-
-
-_extend.defvjp(_extend_fwd, _extend_bwd)
-
-
-@partial(jax.custom_vjp, nondiff_argnames=("shape", "padding", "mode"))
-def _collect(dp: Pooled, shape: Shape, padding: Padding, mode: str) -> Image:
-    """dx (N, *shape, C): the adjoint of `extend`."""
+def _collected(border: Border, dp: Pooled) -> Image:
+    """dx (N, *shape, C) (B10)."""
     dx = dp.astype(accumulator(dp.dtype))
-    for axis, (size, (lo, hi)) in reversed(list(enumerate(zip(shape, padding, strict=True), start=1))):
+    for axis, (size, lo, hi) in reversed(_axes(border)):
         if _has_many_runs(size, lo, hi):
-            dx = _at_places(dx, _places(size, lo, hi, mode), axis, size)
+            dx = _at_places(dx, _places(size, lo, hi, border.mode), axis, size)
             continue
         start, parts = 0, []
-        for run in _runs(size, lo, hi, mode):
+        for run in _runs(size, lo, hi, border.mode):
             part = lax.slice_in_dim(dx, start, start + run.length, axis=axis)
             parts.append(_into(part, run, axis, size))
             start += run.length
@@ -98,15 +89,13 @@ def _collect(dp: Pooled, shape: Shape, padding: Padding, mode: str) -> Image:
     return dx.astype(dp.dtype)
 
 
-def _collect_fwd(dp: Pooled, shape: Shape, padding: Padding, mode: str) -> tuple[jax.Array, None]:
-    return _collect(dp, shape, padding, mode), None
+extend, collect = adjoint_pair(_extended, _collected)
 
 
-def _collect_bwd(shape: Shape, padding: Padding, mode: str, _: None, x: Image) -> tuple[jax.Array]:
-    return (_extend(x, shape, padding, mode),)
-
-
-_collect.defvjp(_collect_fwd, _collect_bwd)
+def _axes(border: Border) -> list[tuple[int, tuple[Size, int, int]]]:
+    """Of each spatial axis: its number in x, its size, and how much stands before and after it."""
+    sizes = zip(border.shape, border.padding, strict=True)
+    return list(enumerate([(size, lo, hi) for size, (lo, hi) in sizes], start=1))
 
 
 def _has_many_runs(size: Size, lo: int, hi: int) -> bool:

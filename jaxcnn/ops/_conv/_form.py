@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
+import jax
 from jax import lax
 
 from jaxcnn.ops._arguments import refuse
@@ -71,6 +72,11 @@ class Form:
         window = Window.of(op, x_shape, kernel_shape[:-2], stride, padding, dilation, may_see_nothing=True)
         images = None if is_symbolic(x_shape[0]) else int(x_shape[0])
         return cls(window, c_in, c_out, groups, dtypes, precision, images)
+
+    def of_gradients_along(self, dy: jax.Array) -> tuple[Form, jax.Array]:
+        """The form of the gradients' maps, and dy as they take it."""
+        dtypes, dy = self.dtypes.of_gradients_along(dy)
+        return replace(self, dtypes=dtypes), dy
 
     @property
     def elements(self) -> tuple[int, int, int]:

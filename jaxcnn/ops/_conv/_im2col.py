@@ -37,7 +37,7 @@ def lays_out(form: Form) -> int:
 def correlate(form: Form, x: X, kernel: Kernel) -> Y:
     """mat(y) = T(x) mat(k) [R 2]."""
     matrix = kernel.astype(form.dtypes.x).reshape(-1, kernel.shape[-1])
-    return _product(form, unfold_window(x, form.window), matrix, (x.ndim - 1,), (0,)).astype(form.dtypes.y)
+    return _product(form, unfold_window(form.window, x), matrix, (x.ndim - 1,), (0,)).astype(form.dtypes.y)
 
 
 def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
@@ -45,7 +45,7 @@ def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     dtype = form.dtypes.of_gradients
     matrix = kernel.astype(form.dtypes.x).astype(dtype).reshape(-1, kernel.shape[-1])
     patches = _product(form, dy.astype(dtype), matrix, (dy.ndim - 1,), (1,))
-    return fold_window(patches, form.window).astype(form.dtypes.x)
+    return fold_window(form.window, patches).astype(form.dtypes.x)
 
 
 def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
@@ -56,7 +56,7 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
 def _kernel_gradient(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
     window, places = form.window, dy.shape[0] * prod(form.window.out)
     if max(window.stride) > 1:  # nothing is copied in whole rows: patches as they are
-        patches = unfold_window(x, window)
+        patches = unfold_window(window, x)
         dk = _product(form, patches.reshape(places, patches.shape[-1]), dy.reshape(places, dy.shape[-1]), (0,), (0,))
     else:
         dk = _product(form, _transposed_patches(form, x), dy.reshape(places, dy.shape[-1]), (1,), (0,))

@@ -50,11 +50,10 @@ from jaxcnn.ops._conv._choose import Algorithm
 from jaxcnn.ops._conv._core import Core, around, inside
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, accumulator
-from jaxcnn.ops._meshes import laid_out, laid_out_as, varying_alike
+from jaxcnn.ops._meshes import laid_out, varying_alike
+from jaxcnn.ops._theorems import trilinear
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._window import Count, Padding, PerAxis, Window, is_symbolic
-
-Saved = tuple[jax.Array, jax.Array]
 
 
 def reference(
@@ -182,7 +181,7 @@ def _extended(x: jax.Array, window: Window, mode: str) -> jax.Array:
     if not is_known or any(not is_symbolic(h) and h + min(0, lo) + min(0, hi) < 1 for h, (lo, hi) in sizes):
         known = "padding that does not depend on symbolic sizes, and that leaves places"
         refuse("conv", f"padding_mode {mode!r} needs {known}, got x {x.shape} and padding {window.padding}")
-    return _border.extend(x, window.padding, mode)
+    return _border.extend(_border.Border(window.shape, window.padding, mode), x)
 
 
 def correlate(form: Form, x: X, kernel: Kernel) -> Y:
@@ -209,9 +208,8 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     return _kernel_gradient(core.form, inside(x, core.cut), inside(dy, core.blind))
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("form",))
-def _correlate(form: Form, x: X, kernel: Kernel) -> Y:
-    """dT/dg: y [R 1]."""
+def _y(form: Form, x: X, kernel: Kernel) -> Y:
+    """dT/dg [R 1]."""
     places = [(x, axis) for axis in range(x.ndim - 1)]
     return laid_out(
         partial(_choose.run, "correlate", form),
@@ -222,24 +220,8 @@ def _correlate(form: Form, x: X, kernel: Kernel) -> Y:
     )
 
 
-def _correlate_fwd(form: Form, x: X, kernel: Kernel) -> tuple[jax.Array, Saved]:
-    return _correlate(form, x, kernel), (x, kernel)
-
-
-def _correlate_bwd(form: Form, saved: Saved, dy: Y) -> tuple[jax.Array, jax.Array]:
-    x, kernel = saved
-    form = replace(form, dtypes=form.dtypes.rounded)
-    dy = dy.astype(form.dtypes.y)  # exactly: what it is the gradient of was rounded to that
-    dx, dk = _input_gradient(form, kernel, dy), _kernel_gradient(form, x, dy)  # [R 6; V 38], [R 5; V 37]
-    return laid_out_as(dx, jax.typeof(x)), laid_out_as(dk, jax.typeof(kernel))
-
-
-_correlate.defvjp(_correlate_fwd, _correlate_bwd)
-
-
-@partial(jax.custom_vjp, nondiff_argnames=("form",))
-def _input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
-    """dT/dx: dx [R 6, 8; V 34, 38]."""
+def _dx(form: Form, kernel: Kernel, dy: Y) -> X:
+    """dT/dx [R 6, 8; V 34, 38]."""
     places = [(dy, axis) for axis in range(dy.ndim - 1)]
     return laid_out(
         partial(_choose.run, "input_gradient", form),
@@ -250,22 +232,8 @@ def _input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     )
 
 
-def _input_gradient_fwd(form: Form, kernel: Kernel, dy: Y) -> tuple[jax.Array, Saved]:
-    return _input_gradient(form, kernel, dy), (kernel, dy)
-
-
-def _input_gradient_bwd(form: Form, saved: Saved, x: X) -> tuple[jax.Array, jax.Array]:
-    kernel, dy = saved
-    of_kernel, of_dy = _kernel_gradient(form, x, dy), _correlate(form, x, kernel)  # (B1)
-    return laid_out_as(of_kernel, jax.typeof(kernel)), laid_out_as(of_dy, jax.typeof(dy))
-
-
-_input_gradient.defvjp(_input_gradient_fwd, _input_gradient_bwd)
-
-
-@partial(jax.custom_vjp, nondiff_argnames=("form",))
-def _kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
-    """dT/dk: dk [R 5, 7, 9; V 33, 37]."""
+def _dk(form: Form, x: X, dy: Y) -> Kernel:
+    """dT/dk [R 5, 7, 9; V 33, 37]."""
     channels = ((x, x.ndim - 1) if form.groups == 1 else None, (dy, dy.ndim - 1))
     return laid_out(
         partial(_choose.run, "kernel_gradient", form),
@@ -276,14 +244,4 @@ def _kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     )
 
 
-def _kernel_gradient_fwd(form: Form, x: X, dy: Y) -> tuple[jax.Array, Saved]:
-    return _kernel_gradient(form, x, dy), (x, dy)
-
-
-def _kernel_gradient_bwd(form: Form, saved: Saved, kernel: Kernel) -> tuple[jax.Array, jax.Array]:
-    x, dy = saved
-    of_x, of_dy = _input_gradient(form, kernel, dy), _correlate(form, x, kernel)  # (B1)
-    return laid_out_as(of_x, jax.typeof(x)), laid_out_as(of_dy, jax.typeof(dy))
-
-
-_kernel_gradient.defvjp(_kernel_gradient_fwd, _kernel_gradient_bwd)
+_correlate, _input_gradient, _kernel_gradient = trilinear(_y, _dx, _dk)  # (B1)

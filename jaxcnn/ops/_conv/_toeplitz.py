@@ -21,7 +21,6 @@ Zeros add no rounding, but make NaN of what is not finite: such a pixel reaches 
 
 from __future__ import annotations
 
-from functools import reduce
 from math import prod
 
 import jax
@@ -57,7 +56,7 @@ def correlate(form: Form, x: X, kernel: Kernel) -> Y:
     before, flat = _before_last(form.window), _padded_last(form, x)
     kernel = kernel.astype(form.dtypes.x)
     if _fits_side_by_side(form):
-        y = _product(form, unfold_window(flat, before), _banded(form, kernel), 0)
+        y = _product(form, unfold_window(before, flat), _banded(form, kernel), 0)
     else:
         padded = before.pad(flat)
 
@@ -73,7 +72,7 @@ def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
     dtype, before = form.dtypes.of_gradients, _before_last(form.window)
     kernel, flat = kernel.astype(form.dtypes.x).astype(dtype), _flat(dy.astype(dtype))
     if _fits_side_by_side(form):
-        dx = fold_window(_product(form, flat, _banded(form, kernel), 1), before)
+        dx = fold_window(before, _product(form, flat, _banded(form, kernel), 1))
     else:
 
         def of_tap(number: jax.Array) -> jax.Array:
@@ -94,7 +93,7 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     dtype, before = form.dtypes.of_gradients, _before_last(form.window)
     flat, dy = _padded_last(form, x.astype(dtype)), _flat(dy.astype(dtype))
     if _fits_side_by_side(form):
-        dk = _diagonal_sums(form, _transposed_product(form, unfold_window(flat, before), dy))
+        dk = _diagonal_sums(form, _transposed_product(form, unfold_window(before, flat), dy))
     else:
         padded = before.pad(flat)
         numbers = jnp.arange(before.tap_count, dtype=jnp.int32)
@@ -122,24 +121,16 @@ def _padded_last(form: Form, x: jax.Array) -> jax.Array:
 
 def _banded(form: Form, kernel: jax.Array) -> jax.Array:
     """B: (taps before * W * C_in, out * C_out), the inverse of what `_diagonal_sums` does, without its sum."""
-    (width, out), (stride, dilation) = (_width(form), form.window.out[-1]), _last_steps(form)
-    taps = jnp.moveaxis(kernel.reshape(-1, form.window.size[-1], form.c_in, form.c_out), 1, -1)  # (u, c, d, v)
-    if form.window.size[-1] <= UNROLLED // 4:  # each tap on its diagonal: less to do than to lay rows out
-        shape = (taps.shape[0], width, form.c_in, out, form.c_out)
-        w, j = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (1, 3))
-        place = w - j * np.int32(stride)
-        nothing = jnp.zeros((), taps.dtype)
-        diagonals = [
-            jnp.where(place == np.int32(v * dilation), taps[:, None, :, None, :, v], nothing)
-            for v in range(form.window.size[-1])
-        ]
-        return reduce(jnp.add, diagonals).reshape(-1, out * form.c_out)
-    after = width + stride - form.window.span[-1]
-    row = lax.pad(taps, jnp.zeros((), taps.dtype), (*[(0, 0, 0)] * 3, (0, after, dilation - 1)))
-    rows = jnp.broadcast_to(row[..., None, :], (*row.shape[:-1], out, width + stride))
-    flat = lax.collapse(rows, 3)[..., : out * width]  # in rows of W, row j begins j s places later
-    matrix = flat.reshape(*row.shape[:-1], out, width)
-    return jnp.transpose(matrix, (0, 4, 1, 3, 2)).reshape(-1, out * form.c_out)
+    stride, dilation = _last_steps(form)
+    w, j = (lax.broadcasted_iota(jnp.int32, (_width(form), form.window.out[-1]), axis) for axis in (0, 1))
+    place = w - j * np.int32(stride)  # in window j
+    is_tap = (place >= 0) & (place < form.window.span[-1])
+    if dilation > 1:
+        is_tap, place = is_tap & (place % dilation == 0), place // dilation
+    place = jnp.clip(place, 0, form.window.size[-1] - 1)
+    taps = jnp.take(kernel.reshape(-1, *kernel.shape[-3:]), place, axis=1, mode="clip")  # (u, w, j, c, d)
+    matrix = jnp.where(is_tap[None, :, :, None, None], taps, 0)
+    return jnp.swapaxes(matrix, 2, 3).reshape(-1, form.window.out[-1] * form.c_out)
 
 
 def _banded_of(form: Form, kernel: jax.Array, number: jax.Array) -> jax.Array:

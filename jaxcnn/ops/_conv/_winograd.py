@@ -85,14 +85,14 @@ class Winograd:
         v, u = self._of_x(form, x), self._of_kernel(form, kernel)
         places = self._contract(form, v, u, (v.ndim - 1,), (u.ndim - 2,))
         tiles = _apply(self.transforms.of_y, places, form)
-        return fold_window(_columns(tiles, form), self._tiles_of_y(form)).astype(form.dtypes.y)
+        return fold_window(self._tiles_of_y(form), _columns(tiles, form)).astype(form.dtypes.y)
 
     def input_gradient(self, form: Form, kernel: Kernel, dy: Y) -> X:
         """dx = B (W U^T)."""
         w, u = self._of_dy(form, dy), self._of_kernel(form, kernel)
         places = self._contract(form, w, u, (w.ndim - 1,), (u.ndim - 1,))
         tiles = _apply(self.transforms.of_x.T, places, form)
-        return fold_window(_columns(tiles, form), self._tiles_of_x(form)).astype(form.dtypes.x)
+        return fold_window(self._tiles_of_x(form), _columns(tiles, form)).astype(form.dtypes.x)
 
     def kernel_gradient(self, form: Form, x: X, dy: Y) -> Kernel:
         """dk = G^T (V^T W)."""
@@ -145,7 +145,7 @@ def _apply(matrix: np.ndarray, array: jax.Array, form: Form) -> jax.Array:
 
 def _places(array: jax.Array, tiles: Window) -> jax.Array:
     """Every tile of an array (N, *spatial, C), by place in the tile: (*size, N, *tiles, C)."""
-    rows = unfold_window(array, tiles)
+    rows = unfold_window(tiles, array)
     rows = rows.reshape(*rows.shape[:-1], *tiles.size, array.shape[-1])
     axes = len(tiles.size)
     return jnp.moveaxis(rows, range(1 + axes, 1 + 2 * axes), range(axes))

@@ -1,0 +1,201 @@
+"""What most rules are, as functions that take the maps and give them their rules.
+
+Adjoint pair        <A x, y> = <x, A* y>  for all x and y. The gradient of <A x, g> in x is A* g, and that of <A* y, g>
+                    in y is A g: each of the two is the other's rule, and so to any order.
+
+Trilinear form      T(a, b, g), a number linear in each argument, is  <value(a, b), g>  =  <a, left(b, g)>  =
+                    <b, right(a, g)>  for three maps. The gradient of T in one argument is what multiplies it, so the
+                    gradients of each map are the other two:                                                 (B1), (B2)
+
+                        of value(a, b) along g      left(b, g),  right(a, g)
+                        of left(b, g) along a       right(a, g), value(a, b)
+                        of right(a, g) along b      left(b, g),  value(a, b)
+
+Pointwise           y[i] = f(x[i]) has  dx[i] = f'(x[i]) dy[i]; kept is what f' is computed from.
+
+Per example         L[n], of row n of the scores and of label n alone, has  dz[n, k] = dL[n] (dL[n] / dz[n, k]), and 0
+                    where nobody uses the loss: where dL[n] is 0, whatever the slope
+
+A map is called with what is static first, one hashable value, and then with arrays; it returns one array. Inside
+`shard_map` and on explicit meshes a gradient lies as its argument (`_meshes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.ops._meshes import laid_out_as
+
+Map = Callable[..., jax.Array]
+Arrays = tuple[jax.Array, ...]
+
+
+@runtime_checkable
+class Trilinear(Protocol):
+    """What is static in a trilinear form."""
+
+    def of_gradients_along(self, g: jax.Array) -> tuple[Any, jax.Array]:
+        """The static part of the gradients of `value`, and the cotangent g as they take it."""
+        ...
+
+
+def adjoint_pair(forward: Map, adjoint: Map) -> tuple[Map, Map]:
+    """Two maps that are linear in one array and each other's adjoint, with their rules.
+
+    Args:
+        forward: `forward(static, x, *fixed)`, linear in x; `fixed` are arrays that both share and nobody differentiates
+            in, as the winners of a max pool.
+        adjoint: `adjoint(static, y, *fixed)`.
+
+    Returns:
+        both, differentiable in x and in y. What is kept for the backward pass are the fixed arrays.
+    """
+
+    @partial(jax.custom_vjp, nondiff_argnums=(0,))
+    @wraps(forward)
+    def a(static: Any, x: jax.Array, *fixed: jax.Array) -> jax.Array:
+        return forward(static, x, *fixed)
+
+    @partial(jax.custom_vjp, nondiff_argnums=(0,))
+    @wraps(adjoint)
+    def a_adjoint(static: Any, y: jax.Array, *fixed: jax.Array) -> jax.Array:
+        return adjoint(static, y, *fixed)
+
+    for map_, its_adjoint in ((a, a_adjoint), (a_adjoint, a)):
+        _give_rule_of_a_pair(map_, its_adjoint)
+    return a, a_adjoint
+
+
+def _give_rule_of_a_pair(map_: Any, adjoint: Map) -> None:
+    def fwd(static: Any, x: jax.Array, *fixed: jax.Array) -> tuple[jax.Array, Arrays]:
+        return map_(static, x, *fixed), fixed
+
+    def bwd(static: Any, fixed: Arrays, g: jax.Array) -> tuple[jax.Array | None, ...]:
+        return adjoint(static, g, *fixed), *(None for _ in fixed)
+
+    map_.defvjp(fwd, bwd)
+
+
+def trilinear(value: Map, left: Map, right: Map) -> tuple[Map, Map, Map]:
+    """The three maps of one form that is linear in each of three arrays, with their rules.
+
+    Args:
+        value: `value(static, a, b)`.
+        left: `left(static, b, g)`, of the shape of a.
+        right: `right(static, a, g)`, of the shape of b.
+
+    Returns:
+        the three, differentiable in both of their arrays. Each keeps its two arguments, once.
+    """
+
+    @partial(jax.custom_vjp, nondiff_argnums=(0,))
+    @wraps(value)
+    def in_g(static: Trilinear, a: jax.Array, b: jax.Array) -> jax.Array:
+        return value(static, a, b)
+
+    @partial(jax.custom_vjp, nondiff_argnums=(0,))
+    @wraps(left)
+    def in_a(static: Trilinear, b: jax.Array, g: jax.Array) -> jax.Array:
+        return left(static, b, g)
+
+    @partial(jax.custom_vjp, nondiff_argnums=(0,))
+    @wraps(right)
+    def in_b(static: Trilinear, a: jax.Array, g: jax.Array) -> jax.Array:
+        return right(static, a, g)
+
+    def of_value(static: Trilinear, a: jax.Array, b: jax.Array, g: jax.Array) -> Arrays:
+        static, g = static.of_gradients_along(g)
+        return in_a(static, b, g), in_b(static, a, g)
+
+    def of_left(static: Trilinear, b: jax.Array, g: jax.Array, a: jax.Array) -> Arrays:
+        return in_b(static, a, g), in_g(static, a, b)
+
+    def of_right(static: Trilinear, a: jax.Array, g: jax.Array, b: jax.Array) -> Arrays:
+        return in_a(static, b, g), in_g(static, a, b)
+
+    for map_, gradients in ((in_g, of_value), (in_a, of_left), (in_b, of_right)):
+        _give_rule_of_a_form(map_, gradients)
+    return in_g, in_a, in_b
+
+
+def _give_rule_of_a_form(map_: Any, gradients: Callable[..., Arrays]) -> None:
+    def fwd(static: Trilinear, first: jax.Array, second: jax.Array) -> tuple[jax.Array, Arrays]:
+        return map_(static, first, second), (first, second)
+
+    def bwd(static: Trilinear, saved: Arrays, third: jax.Array) -> Arrays:
+        found = gradients(static, *saved, third)
+        return tuple(laid_out_as(each, jax.typeof(own)) for each, own in zip(found, saved, strict=True))
+
+    map_.defvjp(fwd, bwd)
+
+
+def pointwise(f: Map, keeps: Map, gradient: Map) -> Map:
+    """A function of each element alone, with its rule.
+
+    Args:
+        f: `f(x)`.
+        keeps: `keeps(x)`, what is kept for the backward pass.
+        gradient: `gradient(kept, dy)`, f' times dy.
+    """
+
+    @jax.custom_vjp
+    @wraps(f)
+    def y(x: jax.Array) -> jax.Array:
+        return f(x)
+
+    def fwd(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return y(x), keeps(x)
+
+    def bwd(kept: jax.Array, dy: jax.Array) -> Arrays:
+        return (gradient(kept, dy),)
+
+    y.defvjp(fwd, bwd)
+    return y
+
+
+class Slopes(NamedTuple):
+    """dL[n] / dz[n, k] of scores, and dL[n] / dy[n, k] of labels that are distributions."""
+
+    of_scores: jax.Array
+    of_labels: jax.Array | None
+
+
+def per_example(loss: Map, keeps: Map, slopes: Callable[..., Slopes]) -> Map:
+    """A loss (*lead,) of scores (*lead, K) and labels, each of one row alone, with its rule.
+
+    Args:
+        loss: `loss(static, scores, labels)`. `static.scores` is the type of the scores.
+        keeps: `keeps(static, scores, labels)`, what is kept for the backward pass, beside the labels.
+        slopes: `slopes(static, kept, labels, dl)`.
+    """
+
+    @partial(jax.custom_vjp, nondiff_argnums=(0,))
+    @wraps(loss)
+    def losses(static: Any, scores: jax.Array, labels: jax.Array) -> jax.Array:
+        return loss(static, scores, labels)
+
+    def fwd(static: Any, scores: jax.Array, labels: jax.Array) -> tuple[jax.Array, Arrays]:
+        return losses(static, scores, labels), (keeps(static, scores, labels), labels)
+
+    def bwd(static: Any, saved: Arrays, dl: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        kept, labels = saved
+        of_scores, of_labels = slopes(static, kept, labels, dl)
+        dz = _along(dl, of_scores, static.scores)
+        return dz, None if of_labels is None else _along(dl, of_labels, jax.typeof(labels))
+
+    losses.defvjp(fwd, bwd)
+    return losses
+
+
+def of_used(factors: jax.Array, dl: jax.Array) -> jax.Array:
+    """Factors (*lead, K) of dl (*lead,), with 0 for what is not finite where dl is 0: where nobody uses the loss."""
+    return jnp.where((dl == 0)[..., None] & ~jnp.isfinite(factors), 0, factors)
+
+
+def _along(dl: jax.Array, slopes: jax.Array, type_: Any) -> jax.Array:
+    return laid_out_as((dl[..., None] * of_used(slopes, dl)).astype(type_.dtype), type_)
