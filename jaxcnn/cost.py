@@ -21,23 +21,16 @@ once and every gradient written once. Ops that are compiled together and fuse mo
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
-from math import prod
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
 import jaxcnn.ops
-from jaxcnn.ops._dtypes import accumulator
-
-Arguments = dict[str, Any]
-Shape = jax.ShapeDtypeStruct
-Count = Callable[[Arguments, Shape], int]
+from jaxcnn.ops._record import Arguments, Shape, records
 
 _INPUTS = ("x", "lhs", "dy", "patches", "z", "logits", "probabilities", "labels")
 _PARAMETERS = ("kernel", "rhs", "bias", "scale")
@@ -187,7 +180,7 @@ def of_net(apply: Callable[..., Any], params: Any, x: Any) -> Table:
 
             return call
 
-        for name in _RULES:
+        for name in records():
             setattr(recorder, name, recording(name))
         return apply(params, x, ops=recorder)
 
@@ -195,95 +188,15 @@ def of_net(apply: Callable[..., Any], params: Any, x: Any) -> Table:
     return Table(tuple(rows))
 
 
-class _Rule(NamedTuple):
-    """How one op is counted, from its arguments and its result."""
-
-    multiply_adds: Count
-    residual_bytes: Count
-
-
-def _none(args: Arguments, y: Shape) -> int:
-    return 0
-
-
-def _bytes(*names: str) -> Count:
-    return lambda args, y: sum(_size_in_bytes(args[name]) for name in names)
-
-
-def _terms(g: str) -> Count:
-    """The terms of (B1) or (B2): each element of g meets one column of the kernel; "y" stands for the result."""
-
-    def count(args: Arguments, y: Shape) -> int:
-        kernel_shape = args["kernel"].shape if "kernel" in args else args["kernel_shape"]
-        return (y if g == "y" else args[g]).size * prod(kernel_shape[:-1])
-
-    return count
-
-
-def _terms_in_laxs_layout(args: Arguments, y: Shape) -> int:
-    numbers = lax.conv_dimension_numbers(args["lhs"].shape, args["rhs"].shape, args["dimension_numbers"])
-    return y.size * args["rhs"].size // args["rhs"].shape[numbers.rhs_spec[0]]
-
-
-def _terms_before_pooling(args: Arguments, y: Shape) -> int:
-    """The terms of the convolution in `conv_relu_max_pool`, whose result the block never shows."""
-    options = {name: args[name] for name in ("stride", "padding", "dilation", "groups")}
-    z = jax.eval_shape(lambda x, kernel: jaxcnn.ops.conv(x, kernel, **options), args["x"], args["kernel"])
-    return _terms("y")(args, z)
-
-
-def _winners(args: Arguments, y: Shape) -> int:
-    window, axes = args["window"], len(y.shape) - 2
-    taps = prod(window) if isinstance(window, Sequence) else int(window) ** axes
-    return y.size * (np.min_scalar_type(taps).itemsize if args.get("ties", "first") == "first" else taps)
-
-
-def _moments(args: Arguments, y: Shape) -> int:
-    groups = y.size // max(1, args["scale"].size)
-    return 5 * groups * accumulator(y.dtype).itemsize
-
-
-def _probabilities(name: str) -> Count:
-    return lambda args, y: args[name].size * accumulator(args[name].dtype).itemsize
-
-
-def _sum(*counts: Count) -> Count:
-    return lambda args, y: sum(count(args, y) for count in counts)
-
-
-_RULES = {
-    "avg_pool": _Rule(_none, _none),
-    "conv": _Rule(_terms("y"), _bytes("x", "kernel")),
-    "conv_general_dilated": _Rule(_terms_in_laxs_layout, _bytes("lhs", "rhs")),
-    "conv_relu_max_pool": _Rule(_terms_before_pooling, _sum(_bytes("x", "kernel"), _winners)),
-    "correlate": _Rule(_terms("y"), _bytes("x", "kernel")),
-    "cross_entropy": _Rule(_none, _bytes("probabilities", "labels")),
-    "dense": _Rule(_terms("y"), _bytes("x", "kernel")),
-    "flatten": _Rule(_none, _none),
-    "fold": _Rule(_none, _none),
-    "global_avg_pool": _Rule(_none, _none),
-    "input_gradient": _Rule(_terms("dy"), _bytes("dy", "kernel")),
-    "kernel_gradient": _Rule(_terms("dy"), _bytes("x", "dy")),
-    "layer_norm": _Rule(_none, _sum(_bytes("x", "scale"), _moments)),
-    "max_pool": _Rule(_none, _winners),
-    "one_hot_prediction": _Rule(_none, _none),
-    "relu": _Rule(_none, lambda args, y: y.size),
-    "softmax": _Rule(_none, _probabilities("z")),
-    "softmax_cross_entropy": _Rule(_none, _sum(_probabilities("logits"), _bytes("labels"))),
-    "unfold": _Rule(_none, _none),
-}
-_WITHOUT_BACKWARD = ("one_hot_prediction",)
-
-
 def _cost(name: str, args: Arguments, y: Shape, held: set[str]) -> Cost:
     """The cost of one call; `held` arguments need no gradient."""
-    rule = _RULES[name]
+    op = records()[name]
     arrays = {n: a for n, a in args.items() if isinstance(a, Shape)}
-    wanted = [] if name in _WITHOUT_BACKWARD else [n for n in _floating(args) if n not in held]
-    products = rule.multiply_adds(args, y)
+    wanted = [n for n in _floating(args) if n not in held] if op.has_gradient else []
+    products = op.multiply_adds(args, y)
     factors = [n for n in wanted if n != "bias"]  # a bias is added, never multiplied
-    residuals = rule.residual_bytes(args, y) if wanted else 0
-    moved = [] if name == "flatten" else [*arrays.values(), y]
+    residuals = op.residual_bytes(args, y) if wanted else 0
+    moved = [*arrays.values(), y] if op.moves else []
     moved_back = [y, *(arrays[n] for n in wanted)] if moved and wanted else []
     return Cost(
         forward=products,
@@ -317,8 +230,8 @@ def _result(name: str, args: Arguments) -> Shape:
 
 
 def _op(name: str) -> Callable[..., jax.Array]:
-    if name not in _RULES:
-        raise ValueError(f"of_op: name must be one of {', '.join(_RULES)}, got {name!r}")
+    if name not in records():
+        raise ValueError(f"of_op: name must be one of {', '.join(records())}, got {name!r}")
     return getattr(jaxcnn.ops, name)
 
 

@@ -20,7 +20,6 @@ from jaxcnn.cost import Cost
 from jaxcnn.nets import gap_cnn, lenet, single_filter
 
 NETS = [net for name, net in vars(jaxcnn.nets).items() if name in ("gap_cnn", "lenet", "single_filter")]
-OPS = sorted(name for name, value in vars(jaxcnn.ops).items() if callable(value) and not name.startswith("_"))
 
 
 def floats(*shape: int, dtype: str = "float32") -> jax.Array:
@@ -67,10 +66,6 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("unfold", (floats(2, 7, 7, 3), (2, 3)), {"stride": 2}),
 ]
 CALL_NAMES = [f"{name}-{number}" for number, (name, _, _) in enumerate(CALLS)]
-
-
-def test_every_op_is_called_here() -> None:
-    assert sorted({name for name, _, _ in CALLS}) == OPS
 
 
 # By hand

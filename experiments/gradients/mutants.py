@@ -7,6 +7,7 @@ that its op draws. Argument names as in `jaxcnn.ops`: x, k (kernel), b (bias), d
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -17,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn import ops, reference
+from jaxcnn import examples, ops, reference
 from jaxcnn.check import distinct, integers
+from jaxcnn.ops._record import records
 
 Args = tuple[jax.Array, ...]
 Draw = Callable[..., Args]  # of a key, and of what draws an array from a key and a shape
@@ -908,7 +910,33 @@ IN_USE_MUTANTS = (
     planted(LOSS, "1e-8 added to the cotangent", lambda dL, z: (dL + 1e-8)[:, None] * (jax.nn.softmax(z) - HOT)),
 )
 
+DERIVED_BY_HAND = CONV_MUTANTS + POOL_MUTANTS + BLOCK_MUTANTS + LAYER_MUTANTS + LOSS_MUTANTS + OTHER_MUTANTS
+
+
+def of_a_record(name: str) -> tuple[Mutant, ...]:
+    """Mutants of any op with a rule, from its record: none of them knows what it computes."""
+    example = next(each for key, each in examples.of_ops().items() if key.split()[0] == name)
+
+    def draw(key: jax.Array, by: Callable[..., jax.Array] = distinct) -> Args:
+        return example.integers(key) if by is integers else example.distinct(key)
+
+    op = Op(name, example.call, draw, is_exact=example.is_exact and not example.has_kinks)
+    return (
+        spoilt(op, "scale 1 + 1e-05", partial(jnp.multiply, 1 + 1e-5)),
+        spoilt(op, "the sign turned", jnp.negative),
+        planted(op, "cotangent ignored", lambda dy, *args: autodiff(op, jnp.ones_like(dy), *args)[0]),
+    )
+
+
+def without_mutants() -> list[str]:
+    """The ops with a rule of their own for which none is planted by hand."""
+    planted_in = {mutant.op.function for mutant in DERIVED_BY_HAND} | {"conv_general_dilated"}  # which is conv's
+    return [op.name for op in records().values() if op.has_rule and op.name not in planted_in]
+
+
 MUTANTS: tuple[Mutant, ...] = (
-    CONV_MUTANTS + POOL_MUTANTS + BLOCK_MUTANTS + LAYER_MUTANTS + LOSS_MUTANTS + OTHER_MUTANTS + IN_USE_MUTANTS
+    *DERIVED_BY_HAND,
+    *itertools.chain.from_iterable(map(of_a_record, without_mutants())),
+    *IN_USE_MUTANTS,
 )
 OPS: tuple[Op, ...] = tuple(dict.fromkeys(mutant.op for mutant in MUTANTS))

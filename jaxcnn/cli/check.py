@@ -58,7 +58,7 @@ def check(
     if dtype not in _DTYPES:
         raise Failure(f"--dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
     jax.config.update("jax_enable_x64", True)
-    chosen = _chosen("--op", examples.OPS, op, nothing=bool(net)) | _chosen("--net", examples.NETS, net, bool(op))
+    chosen = _chosen("--op", examples.of_ops(), op, nothing=bool(net)) | _chosen("--net", examples.NETS, net, bool(op))
     rows = []
     name_of, elapsed = TextColumn("{task.description}"), TimeElapsedColumn()
     columns = (name_of, BarColumn(bar_width=None), MofNCompleteColumn(), elapsed)

@@ -38,6 +38,7 @@ from jaxcnn.ops._arguments import hint_at_one_image, image_array
 from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import dividing, over_places
+from jaxcnn.ops._record import IMAGES, POOL, Example, Op
 from jaxcnn.ops._theorems import adjoint_pair
 from jaxcnn.ops._types import Image, Pooled
 from jaxcnn.ops._window import Padding, PerAxis, Size, Window, at_least, constant, is_symbolic
@@ -270,3 +271,16 @@ def _along(axis: int, window: Window) -> Window:
         stride=only(window.stride, 1),
         padding=only(window.padding, (0, 0)),
     )
+
+
+OP = Op(
+    avg_pool,
+    reference,
+    equations="[R 1.5]",
+    kept="nothing",
+    at_kinks="linear; padding counts or not",
+    examples={
+        "": Example(lambda m, x: m.avg_pool(x, 2, stride=1, padding=1), (IMAGES,), is_exact=True),
+        "without padding": Example(lambda m, x: m.avg_pool(x, count_include_pad=False, **POOL), (IMAGES,)),
+    },
+)

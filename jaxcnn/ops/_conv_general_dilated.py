@@ -24,6 +24,7 @@ from jax.typing import DTypeLike
 
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._conv import conv
+from jaxcnn.ops._record import Arguments, Example, Op, Shape, bytes_of, shape
 from jaxcnn.ops._window import Count
 
 reference = lax.conv_general_dilated
@@ -127,3 +128,26 @@ def _numbers(op: str, lhs: jax.Array, rhs: jax.Array, dimension_numbers: Any) ->
         return lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     except (TypeError, ValueError) as error:
         refuse(op, f"dimension_numbers must be as in lax, got {dimension_numbers!r} ({' '.join(str(error).split())})")
+
+
+def _multiply_adds(args: Arguments, y: Shape) -> int:
+    numbers = lax.conv_dimension_numbers(args["lhs"].shape, args["rhs"].shape, args["dimension_numbers"])
+    return y.size * args["rhs"].size // args["rhs"].shape[numbers.rhs_spec[0]]
+
+
+OP = Op(
+    conv_general_dilated,
+    reference,
+    equations="[R 1]",
+    kept="as `conv`",
+    at_kinks="lax's signature, for Flax and others",
+    examples={
+        "": Example(
+            lambda m, x, k: m.conv_general_dilated(x, k, (1, 2), ((1, 0), (0, 1)), rhs_dilation=(2, 1)),
+            (shape(3, 2, 3, 4), shape(3, 2, 2, 2)),
+            is_exact=True,
+        )
+    },
+    multiply_adds=_multiply_adds,
+    residual_bytes=bytes_of("lhs", "rhs"),
+)

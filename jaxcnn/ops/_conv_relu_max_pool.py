@@ -44,8 +44,9 @@ from jaxcnn.ops._arguments import float_array, image_array, refuse
 from jaxcnn.ops._conv import _chunks, _rule
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, accumulator
-from jaxcnn.ops._max_pool import computed_once, first_maximum, route
+from jaxcnn.ops._max_pool import computed_once, first_maximum, route, winner_bytes
 from jaxcnn.ops._meshes import dividing, is_explicitly_sharded, laid_out_as, varying_alike
+from jaxcnn.ops._record import IMAGES, KERNELS, WINDOW, Arguments, Example, Op, Shape, bytes_of, shape, terms, total
 from jaxcnn.ops._types import Bias, Kernel, Pooled, X
 from jaxcnn.ops._window import Count, Padding, PerAxis, Window
 
@@ -229,3 +230,31 @@ def _images_a_chunk(form: Form, x: X) -> int | None:
     fitting = max(1, CHUNK_BYTES // max(1, each))
     dividing = max(n for n in range(1, min(fitting, batch) + 1) if batch % n == 0)
     return None if fitting >= batch else dividing if 2 * dividing > fitting else fitting
+
+
+def _multiply_adds(args: Arguments, y: Shape) -> int:
+    """The terms of the convolution, whose result the block never shows."""
+    options = {name: args[name] for name in ("stride", "padding", "dilation", "groups")}
+    z = jax.eval_shape(lambda x, kernel: _rule.conv(x, kernel, **options), args["x"], args["kernel"])
+    return terms("y")(args, z)
+
+
+OP = Op(
+    conv_relu_max_pool,
+    reference,
+    equations="[R 1.2-1.5], [V 2.1, 2.2, 3.3]",
+    kept="x, the kernel, 1 byte per pooled element",
+    at_kinks="as the three in sequence",
+    examples={
+        "": Example(
+            lambda m, x, k, b: m.conv_relu_max_pool(
+                x, k, b, 2, pool_stride=1, pool_padding=((1, 0), (0, 0)), groups=2, **WINDOW
+            ),
+            (IMAGES, KERNELS, shape(2)),
+            is_exact=True,
+            has_kinks=True,
+        )
+    },
+    multiply_adds=_multiply_adds,
+    residual_bytes=total(bytes_of("x", "kernel"), winner_bytes),
+)

@@ -28,6 +28,7 @@ from jaxcnn.ops._arguments import float_array, real_number, refuse
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array, plain_distributions
 from jaxcnn.ops._meshes import varying_alike
+from jaxcnn.ops._record import CLASSES, ROWS, Example, Op, bytes_of
 from jaxcnn.ops._theorems import Slopes, of_used, per_example
 from jaxcnn.ops._types import Losses, Scalar, Scores
 
@@ -94,8 +95,9 @@ def _slopes(clip: Clip, p: Scores, labels: jax.Array, dl: Losses) -> Slopes:
     y = of_used(distributions(labels, p.shape[-1], wide.dtype), dl)
     inside = (wide > epsilon) & (wide < 1 - epsilon)
     is_used = inside & (y != 0) if are_classes(labels) else inside  # but a distribution's zeros have derivatives
-    in_p = jnp.where(is_used, -y / jnp.where(inside, wide, 1), 0)  # [V 8], (B4)
-    return Slopes(in_p, None if are_classes(labels) else -_log_clipped(p, epsilon))  # (B5)
+    in_p = -y / jnp.where(inside, wide, 1)  # [V 8], (B4)
+    in_y = None if are_classes(labels) else -_log_clipped(p, epsilon)  # (B5)
+    return Slopes(in_p, in_y, is_used)
 
 
 _cross_entropy = per_example(_loss, keeps=_probabilities, slopes=_slopes)
@@ -105,3 +107,19 @@ def _log_clipped(p: Scores, epsilon: float) -> Scores:
     """log q, in float32 or wider."""
     p = p.astype(accumulator(p.dtype))
     return jnp.log(jnp.minimum(jnp.maximum(p, epsilon), 1 - epsilon))
+
+
+OP = Op(
+    cross_entropy,
+    reference,
+    equations="[V 4, 8]",
+    kept="probabilities and labels",
+    at_kinks="gradient 0 at and beyond the clip",
+    examples={
+        "": Example(lambda m, p, y: m.cross_entropy(p, y), (ROWS,), into_domain=jax.nn.softmax, held=(CLASSES,)),
+        "of distributions": Example(
+            lambda m, p, y: m.cross_entropy(p, y), (ROWS, ROWS), into_domain=jax.nn.softmax, batched=2
+        ),
+    },
+    residual_bytes=bytes_of("probabilities", "labels"),
+)

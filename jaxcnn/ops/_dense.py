@@ -36,6 +36,7 @@ from jaxcnn.ops import _add_bias
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._dtypes import Dtypes, accumulator
 from jaxcnn.ops._meshes import of_product, varying_alike
+from jaxcnn.ops._record import ROWS, Example, Op, bytes_of, shape, terms
 from jaxcnn.ops._theorems import trilinear
 from jaxcnn.ops._types import Matrix, Products, Rows
 
@@ -140,3 +141,15 @@ def _contract(
         preferred_element_type=dtypes.of_sums,
         out_sharding=of_product(left, right, left_axes, right_axes),
     )
+
+
+OP = Op(
+    dense,
+    reference,
+    equations="[V 2, 9-11, 20-26], [R 1.6]",
+    kept="x and the kernel, once",
+    at_kinks="smooth",
+    examples={"": Example(lambda m, x, k, b: m.dense(x, k, b), (ROWS, shape(4, 2), shape(2)), is_exact=True)},
+    multiply_adds=terms("y"),
+    residual_bytes=bytes_of("x", "kernel"),
+)

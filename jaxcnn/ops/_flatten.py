@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._meshes import whole_from
+from jaxcnn.ops._record import IMAGES, Example, Op
 
 
 def reference(x: jax.Array) -> jax.Array:
@@ -42,3 +43,15 @@ def flatten(x: ArrayLike) -> jax.Array:
         refuse("flatten", "x must be (N, ...), got a scalar")
     x = whole_from(x, 2)  # jax merges axes on an explicit mesh only where the first of them alone is shared out
     return jnp.reshape(x, (x.shape[0], prod(x.shape[1:])))
+
+
+OP = Op(
+    flatten,
+    reference,
+    equations="[V 2.3]",
+    kept="nothing",
+    at_kinks="a reshape",
+    examples={"": Example(lambda m, x: m.flatten(x), (IMAGES,), is_exact=True)},
+    has_rule=False,
+    moves=False,
+)

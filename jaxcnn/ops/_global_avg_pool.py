@@ -23,6 +23,7 @@ from jax.typing import ArrayLike
 from jaxcnn.ops._arguments import image_array, refuse
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import laid_out_as
+from jaxcnn.ops._record import IMAGES, Example, Op
 from jaxcnn.ops._theorems import adjoint_pair
 from jaxcnn.ops._types import Image, Means
 from jaxcnn.ops._window import Size, is_symbolic
@@ -87,3 +88,13 @@ def _number(places: Places) -> Any:
     """M, as a float: it may be more than an int32 holds."""
     number = prod(places.spatial)
     return number if is_symbolic(number) else float(number)
+
+
+OP = Op(
+    global_avg_pool,
+    reference,
+    equations="[R 1.6]",
+    kept="nothing",
+    at_kinks="linear",
+    examples={"": Example(lambda m, x: m.global_avg_pool(x), (IMAGES,))},
+)

@@ -37,6 +37,7 @@ from jax.typing import ArrayLike
 from jaxcnn.ops._arguments import float_array, one_axis, real_number, refuse
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import laid_out_as, varying_alike
+from jaxcnn.ops._record import ROWS, Arguments, Example, Op, Shape, bytes_of, shape, total
 from jaxcnn.ops._types import Same, Scalar
 from jaxcnn.ops._window import PerAxis
 
@@ -180,3 +181,19 @@ def _normalized(x: Same, moments: Moments) -> jax.Array:
 def _stretch(weights: jax.Array, x: Same, axes: Axes, dtype: np.dtype) -> jax.Array:
     """scale or bias with x's rank, to be broadcast over the axes that are not normalized."""
     return weights.astype(dtype).reshape([size if a in axes else 1 for a, size in enumerate(x.shape)])
+
+
+def _moments_bytes(args: Arguments, y: Shape) -> int:
+    groups = y.size // max(1, args["scale"].size)
+    return 5 * groups * accumulator(y.dtype).itemsize
+
+
+OP = Op(
+    layer_norm,
+    reference,
+    equations="[R 1.9]'s normalization",
+    kept="x, scale, five numbers per group",
+    at_kinks="smooth, for epsilon > 0",
+    examples={"": Example(lambda m, x, s, b: m.layer_norm(x, s, b), (ROWS, shape(4), shape(4)))},
+    residual_bytes=total(bytes_of("x", "scale"), _moments_bytes),
+)

@@ -32,7 +32,9 @@ Sources     [V] 2.2 and 3.3, [R] 1.5.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial, reduce
+from math import prod
 from typing import Any
 
 import jax
@@ -46,6 +48,7 @@ from jaxcnn.ops._arguments import hint_at_one_image, image_array, refuse
 from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import dividing, over_places
+from jaxcnn.ops._record import IMAGES, POOL, Arguments, Example, Op, Shape
 from jaxcnn.ops._theorems import adjoint_pair
 from jaxcnn.ops._types import Image, Pooled, Winner
 from jaxcnn.ops._window import Padding, PerAxis, Window
@@ -284,3 +287,26 @@ def _put_all(window: Window, shares: list[jax.Array]) -> jax.Array:
 
 def _share_of_winner(number: np.ndarray, is_tap: np.ndarray, winner: jax.Array, dy: jax.Array) -> jax.Array:
     return jnp.where((winner == number.astype(winner.dtype)) & is_tap, dy, 0)
+
+
+def winner_bytes(args: Arguments, y: Shape) -> int:
+    """Of the winners, or of a mask per tap."""
+    window, axes = args["window"], len(y.shape) - 2
+    taps = prod(window) if isinstance(window, Sequence) else int(window) ** axes
+    return y.size * (np.min_scalar_type(taps).itemsize if args.get("ties", "first") == "first" else taps)
+
+
+OP = Op(
+    max_pool,
+    reference,
+    equations="[R 1.5], [V 3.3]",
+    kept='1 byte per output (`ties="first"`, to 255 taps), else 1 per tap, or beyond 64 taps x and y',
+    at_kinks="first maximum, all, or an equal split; NaN wins, padding never",
+    examples={
+        "first": Example(lambda m, x: m.max_pool(x, **POOL), (IMAGES,), is_exact=True, has_kinks=True),
+        "side by side": Example(lambda m, x: m.max_pool(x, (1, 3)), (IMAGES,), is_exact=True, has_kinks=True),
+        "all": Example(lambda m, x: m.max_pool(x, ties="all", **POOL), (IMAGES,), is_exact=True, has_kinks=True),
+        "split": Example(lambda m, x: m.max_pool(x, ties="split", **POOL), (IMAGES,), has_kinks=True),
+    },
+    residual_bytes=winner_bytes,
+)

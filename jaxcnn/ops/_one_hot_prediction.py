@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import float_array, refuse
+from jaxcnn.ops._record import ROWS, Example, Op
 
 
 def reference(probabilities: jax.Array) -> jax.Array:
@@ -46,3 +47,15 @@ def one_hot_prediction(probabilities: ArrayLike) -> jax.Array:
         refuse("one_hot_prediction", f"probabilities must be (N, K) with at least one class, got shape {p.shape}")
     hot = jax.nn.one_hot(jnp.argmax(p, axis=-1), p.shape[-1], dtype=p.dtype)
     return jnp.where(jnp.any(jnp.isnan(p), axis=-1, keepdims=True), jnp.nan, hot)
+
+
+OP = Op(
+    one_hot_prediction,
+    reference,
+    equations="[V 2.3]",
+    kept="nothing",
+    at_kinks="the first of tied maxima; gradient 0",
+    examples={"": Example(lambda m, p: m.one_hot_prediction(p), (ROWS,), is_exact=True, has_kinks=True)},
+    has_rule=False,
+    has_gradient=False,
+)

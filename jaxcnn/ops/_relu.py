@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import float_array
+from jaxcnn.ops._record import IMAGES, Example, Op
 from jaxcnn.ops._theorems import pointwise
 from jaxcnn.ops._types import Mask, Same
 
@@ -65,3 +66,14 @@ def _gradient(is_positive: Mask, dy: Same) -> Same:
 
 
 _relu = pointwise(_rectified, keeps=_is_positive, gradient=_gradient)
+
+
+OP = Op(
+    relu,
+    reference,
+    equations="[R 1.3, 1.4]",
+    kept="1 byte per element",
+    at_kinks="derivative 0 at 0; NaN stays NaN, with derivative 0",
+    examples={"": Example(lambda m, x: m.relu(x), (IMAGES,), is_exact=True, has_kinks=True)},
+    residual_bytes=lambda args, y: y.size,
+)

@@ -28,6 +28,7 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops._arguments import float_array, one_axis
 from jaxcnn.ops._dtypes import accumulator
+from jaxcnn.ops._record import ROWS, Example, Op
 from jaxcnn.ops._types import Same
 
 
@@ -85,3 +86,14 @@ def _probabilities_bwd(axis: int, z_dtype: np.dtype, p: Same, dp: Same) -> tuple
 
 
 _probabilities.defvjp(_probabilities_fwd, _probabilities_bwd)
+
+
+OP = Op(
+    softmax,
+    reference,
+    equations="[V 3], [R 1.6]",
+    kept="the probabilities, in float32 or wider",
+    at_kinks="shifted by the maximum",
+    examples={"": Example(lambda m, z: m.softmax(z), (ROWS,))},
+    residual_bytes=lambda args, y: y.size * accumulator(y.dtype).itemsize,
+)

@@ -36,6 +36,7 @@ from jaxcnn.ops._arguments import float_array, real_number, refuse
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array, plain_distributions
 from jaxcnn.ops._meshes import laid_out_as, varying_alike
+from jaxcnn.ops._record import CLASSES, ROWS, Example, Op, bytes_of, total
 from jaxcnn.ops._theorems import Slopes, of_used, per_example
 from jaxcnn.ops._types import Losses, Scalar, Scores
 
@@ -203,3 +204,19 @@ def _log_softmax_bwd(z_type: Any, log_p: Scores, t: Scores) -> tuple[Scores]:
 
 
 _log_softmax.defvjp(_log_softmax_fwd, _log_softmax_bwd)
+
+
+OP = Op(
+    softmax_cross_entropy,
+    reference,
+    equations="[V 12-19], [R 1.6]",
+    kept="probabilities and labels",
+    at_kinks="p - y everywhere; a logit of -inf rules a class out; an unused row gets 0",
+    examples={
+        "": Example(lambda m, z, y: m.softmax_cross_entropy(z, y), (ROWS,), held=(CLASSES,)),
+        "of distributions": Example(lambda m, z, y: m.softmax_cross_entropy(z, y), (ROWS, ROWS), batched=2),
+    },
+    residual_bytes=total(
+        bytes_of("labels"), lambda args, y: args["logits"].size * accumulator(args["logits"].dtype).itemsize
+    ),
+)

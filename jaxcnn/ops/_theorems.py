@@ -159,10 +159,14 @@ def pointwise(f: Map, keeps: Map, gradient: Map) -> Map:
 
 
 class Slopes(NamedTuple):
-    """dL[n] / dz[n, k] of scores, and dL[n] / dy[n, k] of labels that are distributions."""
+    """dL[n] / dz[n, k] of scores, and dL[n] / dy[n, k] of labels that are distributions.
+
+    `depends` is where L depends on the scores at all: elsewhere dz is 0, even where dL is not finite.
+    """
 
     of_scores: jax.Array
     of_labels: jax.Array | None
+    depends: jax.Array | None = None
 
 
 def per_example(loss: Map, keeps: Map, slopes: Callable[..., Slopes]) -> Map:
@@ -184,9 +188,12 @@ def per_example(loss: Map, keeps: Map, slopes: Callable[..., Slopes]) -> Map:
 
     def bwd(static: Any, saved: Arrays, dl: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         kept, labels = saved
-        of_scores, of_labels = slopes(static, kept, labels, dl)
-        dz = _along(dl, of_scores, static.scores)
-        return dz, None if of_labels is None else _along(dl, of_labels, jax.typeof(labels))
+        found = slopes(static, kept, labels, dl)
+        dz = dl[..., None] * of_used(found.of_scores, dl)
+        dz = _like(dz if found.depends is None else jnp.where(found.depends, dz, 0), static.scores)
+        if found.of_labels is None:
+            return dz, None
+        return dz, _like(dl[..., None] * of_used(found.of_labels, dl), jax.typeof(labels))
 
     losses.defvjp(fwd, bwd)
     return losses
@@ -197,5 +204,5 @@ def of_used(factors: jax.Array, dl: jax.Array) -> jax.Array:
     return jnp.where((dl == 0)[..., None] & ~jnp.isfinite(factors), 0, factors)
 
 
-def _along(dl: jax.Array, slopes: jax.Array, type_: Any) -> jax.Array:
-    return laid_out_as((dl[..., None] * of_used(slopes, dl)).astype(type_.dtype), type_)
+def _like(gradient: jax.Array, type_: Any) -> jax.Array:
+    return laid_out_as(gradient.astype(type_.dtype), type_)

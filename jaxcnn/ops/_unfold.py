@@ -31,6 +31,7 @@ from jaxcnn.ops._arguments import image_array, refuse, shape_tuple
 from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._meshes import dividing, over_places
+from jaxcnn.ops._record import IMAGES, POOL, Example, Op, shape
 from jaxcnn.ops._theorems import adjoint_pair
 from jaxcnn.ops._types import Image, Patches
 from jaxcnn.ops._window import Padding, PerAxis, Shape, Window
@@ -190,3 +191,21 @@ def _sum_of_columns(window: Window, patches: Patches) -> Image:
 
     first = window.over_padding.put(by_tap[..., 0, :], (0,) * len(window.size))
     return window.unpad(lax.fori_loop(1, window.tap_count, with_tap, first)).astype(patches.dtype)
+
+
+UNFOLD = Op(
+    unfold,
+    reference_unfold,
+    equations="[R 2, 9, 10]",
+    kept="nothing",
+    at_kinks="linear; `fold` is its gradient",
+    examples={"": Example(lambda m, x: m.unfold(x, **POOL), (IMAGES,), is_exact=True)},
+)
+FOLD = Op(
+    fold,
+    reference_fold,
+    equations="[R 10], [R 1.7]",
+    kept="nothing",
+    at_kinks="linear; `unfold` is its gradient",
+    examples={"": Example(lambda m, p: m.fold(p, (p.shape[0], 3, 4, 1), **POOL), (shape(3, 3, 3, 4),), is_exact=True)},
+)

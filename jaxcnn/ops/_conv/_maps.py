@@ -22,6 +22,7 @@ from jaxcnn.ops._conv._choose import Algorithm
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, preferred
 from jaxcnn.ops._meshes import varying_alike
+from jaxcnn.ops._record import COTANGENTS, IMAGES, KERNELS, WINDOW, Example, Op, bytes_of, terms
 from jaxcnn.ops._window import Count, Padding, PerAxis, Shape
 
 
@@ -289,3 +290,49 @@ def _refuse_other_dy(op: str, form: Form, dy: jax.Array, x_shape: Shape, kernel_
             op,
             f"dy must be {expected} for x {tuple(x_shape)} and kernel {tuple(kernel_shape)}, got shape {dy.shape}",
         )
+
+
+CORRELATE = Op(
+    correlate,
+    reference_correlate,
+    equations="[R 1]",
+    kept="x and the kernel, once",
+    at_kinks="its gradients are the other two maps",
+    examples={"": Example(lambda m, x, k: m.correlate(x, k, groups=2, **WINDOW), (IMAGES, KERNELS), is_exact=True)},
+    multiply_adds=terms("y"),
+    residual_bytes=bytes_of("x", "kernel"),
+)
+INPUT_GRADIENT = Op(
+    input_gradient,
+    reference_input_gradient,
+    equations="[R 6, 8]",
+    kept="dy and the kernel, once",
+    at_kinks="its gradients are the other two maps",
+    examples={
+        "": Example(
+            lambda m, dy, k: m.input_gradient(dy, k, (dy.shape[0], *IMAGES.shape[1:]), groups=2, **WINDOW),
+            (COTANGENTS, KERNELS),
+            is_exact=True,
+        )
+    },
+    multiply_adds=terms("dy"),
+    residual_bytes=bytes_of("dy", "kernel"),
+)
+KERNEL_GRADIENT = Op(
+    kernel_gradient,
+    reference_kernel_gradient,
+    equations="[R 5, 7, 9]",
+    kept="x and dy, once",
+    at_kinks="its gradients are the other two maps",
+    examples={
+        "": Example(
+            lambda m, x, dy: m.kernel_gradient(x, dy, KERNELS.shape, groups=2, **WINDOW),
+            (IMAGES, COTANGENTS),
+            is_exact=True,
+            batched=2,
+            result_is_batched=False,
+        )
+    },
+    multiply_adds=terms("dy"),
+    residual_bytes=bytes_of("x", "dy"),
+)

@@ -51,6 +51,7 @@ from jaxcnn.ops._conv._core import Core, around, inside
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, accumulator
 from jaxcnn.ops._meshes import laid_out, varying_alike
+from jaxcnn.ops._record import IMAGES, KERNELS, WINDOW, Example, Op, bytes_of, shape, terms
 from jaxcnn.ops._theorems import trilinear
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._window import Count, Padding, PerAxis, Window, is_symbolic
@@ -245,3 +246,25 @@ def _dk(form: Form, x: X, dy: Y) -> Kernel:
 
 
 _correlate, _input_gradient, _kernel_gradient = trilinear(_y, _dx, _dk)  # (B1)
+
+
+OP = Op(
+    conv,
+    reference,
+    equations="[R 1, 4-8], [V 1, 33-38]",
+    kept="x and the kernel, once",
+    at_kinks="smooth; rows that no window reaches get 0; NaN stays in the windows that see it",
+    examples={
+        "": Example(lambda m, x, k, b: m.conv(x, k, b, groups=2, **WINDOW), (IMAGES, KERNELS, shape(2)), is_exact=True),
+        "dilated": Example(
+            lambda m, x, k: m.conv(x, k, dilation=(2, 1), padding="SAME"),
+            (shape(2, 5, 4, 2), shape(2, 3, 2, 3)),
+            is_exact=True,
+        ),
+        "in three axes": Example(
+            lambda m, x, k: m.conv(x, k, stride=2), (shape(2, 4, 3, 5, 2), shape(2, 1, 2, 2, 2)), is_exact=True
+        ),
+    },
+    multiply_adds=terms("y"),
+    residual_bytes=bytes_of("x", "kernel"),
+)
