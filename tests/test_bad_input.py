@@ -251,7 +251,7 @@ CASES = {
         Case("train --schedule cosine_decay", "unknown schedule .*: did you mean 'cosine_decay_schedule'"),
         Case("train --precision float16", "unknown --precision 'float16', .*: did you mean 'bfloat16'"),
         Case("train --clip clip_by_norm=1", "unknown clip 'clip_by_norm', .*: did you mean 'clip_by_global_norm'"),
-        Case("check --op pool", "--op must be one of conv, .*got 'pool'"),
+        Case("check --op pool", "--op must be one of avg_pool, .*got 'pool'"),
         Case("check --net lenet5", "--net must be one of .*got 'lenet5'"),
         Case("check --dtype int8", "--dtype must be one of .*got 'int8'"),
         Case("bench speed", "WHAT must be one of ops, steps, memory, compiled, got 'speed'"),

@@ -123,6 +123,7 @@ def test_a_folder_in_use_is_refused_and_left_as_it_is(trained: tuple[Path, str],
     assert contents(folder) == before
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bits_and_autodiffs_gradients_nearly_so(home: Path) -> None:
     settings = [*TINY, "--seed", "7", "--optimizer", "sgd", "--learning-rate", "0.1"]
     for name, ops in (("one", "manual"), ("same", "manual"), ("autodiff", "reference")):

@@ -137,6 +137,7 @@ def test_a_reader_that_leaves_is_no_wrong_gradient() -> None:
     os.close(writer)
 
 
+@pytest.mark.long
 def test_every_op_and_network_is_right_as_compiled_in_use() -> None:
     done = run("--order", "1", "--json")
     rows = json.loads(done.stdout)["rows"]

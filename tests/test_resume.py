@@ -231,6 +231,7 @@ def together(*arguments: str | Path, cwd: Path, processes: int = 2) -> list[subp
     ]
 
 
+@pytest.mark.long
 def test_two_processes_train_as_one_does(home: Path) -> None:
     """20 steps of gradient descent; float32 sums in another order: 3e-7 was seen, 1e-5 is allowed."""
     arguments = ["--epochs", "1", "--batch-size", "400", "--optimizer", "sgd", "--learning-rate", "0.1"]
@@ -245,6 +246,7 @@ def test_two_processes_train_as_one_does(home: Path) -> None:
     assert runs.read_metrics(home / "two")[-1]["step"] == 20
 
 
+@pytest.mark.long
 def test_a_lost_process_ends_the_others_and_training_goes_on_elsewhere(home: Path) -> None:
     """Within a minute, with a clear line; then on four devices of one process, from the checkpoint."""
     arguments = ["--epochs", "40", "--batch-size", "40", "--checkpoint-every", "50"]

@@ -41,10 +41,11 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops import _max_pool, _relu
 from jaxcnn.ops._arguments import float_array, image_array, refuse
-from jaxcnn.ops._conv import _chunks, _rule
+from jaxcnn.ops._conv import _choose, _chunks, _rule
+from jaxcnn.ops._conv._choose import Algorithm
 from jaxcnn.ops._conv._form import Form
 from jaxcnn.ops._dtypes import Dtypes, accumulator
-from jaxcnn.ops._max_pool import computed_once, first_maximum, route, winner_bytes
+from jaxcnn.ops._max_pool import computed_once, first_maximum, gather, route, winner_bytes
 from jaxcnn.ops._meshes import dividing, is_explicitly_sharded, laid_out_as, varying_alike
 from jaxcnn.ops._record import IMAGES, KERNELS, WINDOW, Arguments, Example, Op, Shape, bytes_of, shape, terms, total
 from jaxcnn.ops._types import Bias, Kernel, Pooled, X
@@ -65,12 +66,16 @@ def reference(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: Count = 1,
+    precision: lax.PrecisionLike = None,
+    algorithm: Algorithm = "auto",
     pool_stride: PerAxis | None = None,
     pool_padding: Padding = 0,
+    pool_dilation: PerAxis = 1,
 ) -> jax.Array:
     """The plain forward: the three plain forwards in sequence."""
-    z = _rule.reference(x, kernel, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    return _max_pool.reference(_relu.reference(z), window, stride=pool_stride, padding=pool_padding)
+    options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    z = _relu.reference(_rule.reference(x, kernel, bias, precision=precision, **options))
+    return _max_pool.reference(z, window, stride=pool_stride, padding=pool_padding, dilation=pool_dilation)
 
 
 def conv_relu_max_pool(
@@ -83,8 +88,11 @@ def conv_relu_max_pool(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: Count = 1,
+    precision: lax.PrecisionLike = None,
+    algorithm: Algorithm = "auto",
     pool_stride: PerAxis | None = None,
     pool_padding: Padding = 0,
+    pool_dilation: PerAxis = 1,
 ) -> jax.Array:
     """`max_pool(relu(conv(x, kernel, bias)), window)`, keeping one byte for each element of its result.
 
@@ -93,8 +101,8 @@ def conv_relu_max_pool(
         kernel: (*k, C_in/groups, C_out), floating; rounded to the dtype of x.
         bias: (C_out,), floating, or None.
         window: the pooling window's size, an int or one per spatial axis.
-        stride, padding, dilation, groups: of the convolution, as in `conv`.
-        pool_stride, pool_padding: of the pooling, as in `max_pool`.
+        stride, padding, dilation, groups, precision, algorithm: of the convolution, as in `conv`.
+        pool_stride, pool_padding, pool_dilation: of the pooling, as in `max_pool`.
 
     Returns:
         y (N, *pooled, C_out), in the dtype of x.
@@ -125,11 +133,13 @@ def conv_relu_max_pool(
         padding=padding,
         dilation=dilation,
         groups=groups,
-        precision=None,
+        precision=precision,
     )
+    form = _choose.asked_for(op, form, algorithm)
     if bias.shape != (form.c_out,):
         refuse(op, f"bias must be (C_out,) = ({form.c_out},) for the kernel's output channels, got shape {bias.shape}")
-    pool = Window.of(op, (x.shape[0], *form.window.out, form.c_out), window, pool_stride, pool_padding)
+    z_shape = (x.shape[0], *form.window.out, form.c_out)
+    pool = Window.of(op, z_shape, window, pool_stride, pool_padding, pool_dilation)
     return _conv_relu_max_pool(form, pool, bias.dtype, *varying_alike(x, kernel, bias))
 
 
@@ -174,8 +184,13 @@ def _pooled(form: Form, pool: Window, x: X, kernel: Kernel, bias: Bias) -> tuple
 def _gradients(form: Form, pool: Window, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled) -> tuple[X, Kernel]:
     """dx, and dk in the dtype of its sums."""
     dz = route(pool, dy, winner)  # [V 3.3], [R 1.4, 1.5]
-    summing = replace(form, dtypes=replace(form.dtypes, kernel=form.dtypes.of_sums))
-    return _rule.input_gradient(form, kernel, dz), _rule.kernel_gradient(summing, x, dz)  # [R 6; V 38], [R 5; V 37]
+    dx, dk = _rule.input_gradient(form, kernel, dz), _rule.kernel_gradient(_summing(form), x, dz)
+    return dx, dk  # [R 6; V 38], [R 5; V 37]
+
+
+def _summing(form: Form) -> Form:
+    """The form with the kernel, and dk, in the dtype of its sums."""
+    return replace(form, dtypes=replace(form.dtypes, kernel=form.dtypes.of_sums))
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("form", "pool", "chunk"))
@@ -191,8 +206,15 @@ def _gradients_by_platform_fwd(form: Form, pool: Window, chunk: int, *args: jax.
     return _gradients_by_platform(form, pool, chunk, *args), args
 
 
-def _gradients_by_platform_bwd(form: Form, pool: Window, chunk: int, args: Any, of_gradients: Any) -> Any:
-    return jax.vjp(partial(_gradients, form, pool), *args)[1](of_gradients)
+def _gradients_by_platform_bwd(
+    form: Form, pool: Window, chunk: int, args: Any, along: tuple[X, Kernel]
+) -> tuple[X, Kernel, None, Pooled]:
+    """Of <dx, a> + <dk, b> = T(a, k, dz) + T(x, b, dz), with T of (B1) and dz linear in dy."""
+    (x, kernel, winner, dy), (a, b) = args, along
+    dz, summing = route(pool, dy, winner), _summing(form)
+    of_dz = _rule.correlate(form, a, kernel) + _rule.correlate(summing, x, b)
+    of_x, of_kernel = _rule.input_gradient(summing, b, dz), _rule.kernel_gradient(form, a, dz)
+    return of_x, of_kernel, None, gather(pool, of_dz, winner)
 
 
 _gradients_by_platform.defvjp(_gradients_by_platform_fwd, _gradients_by_platform_bwd)

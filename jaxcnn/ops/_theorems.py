@@ -186,8 +186,8 @@ def per_example(loss: Map, keeps: Map, slopes: Callable[..., Slopes]) -> Map:
     def fwd(static: Any, scores: jax.Array, labels: jax.Array) -> tuple[jax.Array, Arrays]:
         return losses(static, scores, labels), (keeps(static, scores, labels), labels)
 
-    def bwd(static: Any, saved: Arrays, dl: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        kept, labels = saved
+    def bwd(static: Any, saved: Any, dl: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        kept, labels = map(jnp.asarray, saved)  # labels that are constants come back as arrays of NumPy
         found = slopes(static, kept, labels, dl)
         dz = dl[..., None] * of_used(found.of_scores, dl)
         dz = _like(dz if found.depends is None else jnp.where(found.depends, dz, 0), static.scores)

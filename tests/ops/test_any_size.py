@@ -83,6 +83,7 @@ WINDOWS: dict[str, Function] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("call", WINDOWS.values(), ids=WINDOWS.keys())
 def test_windows_over_sizes_of_which_nothing_is_known(call: Function) -> None:
     symbolic = jax.ShapeDtypeStruct(export.symbolic_shape("n, h, w, 2"), np.float32)

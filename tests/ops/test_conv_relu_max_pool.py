@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import hypothesis
@@ -22,7 +23,9 @@ OF_CONV: dict[str, Any] = {"stride": 1, "padding": 1, "dilation": 1}
 
 def in_sequence(module: Any, x: Any, kernel: Any, bias: Any, window: Any, **options: Any) -> jax.Array:
     pool = {
-        name.removeprefix("pool_"): options.pop(name) for name in ("pool_stride", "pool_padding") if name in options
+        name.removeprefix("pool_"): options.pop(name)
+        for name in ("pool_stride", "pool_padding", "pool_dilation")
+        if name in options
     }
     return module.max_pool(module.relu(module.conv(x, kernel, bias, **options)), window, **pool)
 
@@ -49,7 +52,24 @@ BLOCKS: dict[str, dict[str, Any]] = {
     "windows side by side": {"window": 2, "padding": 1},
     "overlapping, in padding": {"window": (3, 2), "pool_stride": 1, "pool_padding": ((1, 0), (0, 1)), "stride": (1, 2)},
     "groups, dilation": {"window": 2, "groups": 2, "dilation": 2, "padding": 2},
+    "as told, of dilated windows": {
+        "window": 2,
+        "padding": 1,
+        "pool_stride": 1,
+        "pool_dilation": (2, 1),
+        "precision": "highest",
+        "algorithm": ("im2col", "taps", "direct"),
+    },
 }
+
+
+def test_the_algorithm_and_the_precision_that_are_asked_for() -> None:
+    x, kernel = jnp.ones((2, 6, 5, 2)), jnp.ones((3, 2, 2, 4))
+    asked = partial(ops.conv_relu_max_pool, bias=None, window=2, algorithm="direct", precision="highest")
+    program = str(jax.make_jaxpr(asked)(x, kernel))
+    assert "conv_general_dilated" in program and "Precision.HIGHEST" in program
+    with pytest.raises(ValueError, match="^conv_relu_max_pool: algorithm 'winograd2' cannot compute correlate"):
+        ops.conv_relu_max_pool(x, kernel, None, 2, algorithm="winograd2")
 
 
 @pytest.mark.parametrize("options", BLOCKS.values(), ids=BLOCKS.keys())
