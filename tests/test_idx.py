@@ -45,6 +45,7 @@ def test_a_set_of_ones_own_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(streamed.train.read(np.array([3])).images, train.images[3:4])
 
 
+@pytest.mark.long
 def test_it_is_trained_on_and_gone_on_with_and_reported(tmp_path: Path) -> None:
     own = written(tmp_path / "own")
     out = tmp_path / "run"

@@ -292,6 +292,7 @@ def test_more_epochs_of_a_schedule_are_refused(home: Path, whole: Path) -> None:
     assert "whole was begun with a cosine_decay_schedule over --epochs 5: with 9, its rates would have been" in err
 
 
+@pytest.mark.long
 def test_training_starts_from_the_parameters_of_another_run(home: Path, whole: Path) -> None:
     finish(start(*MORE, "--epochs", "1", "--init-from", whole.name, "--out", "onward", cwd=home))
     finish(start(*MORE, "--epochs", "1", "--init-from", f"{whole.name}/parameters.npz", "--out", "again", cwd=home))
