@@ -1,16 +1,16 @@
 """Claim: Ctrl-C and SIGTERM are answered within a second at any moment, and never end in a fault.
 
 Machine: two cores of a shared CPU. Runs: one process at a time, each on a pseudo-terminal of its own, pressed at a
-random moment of one phase: once, twice or ten times, by the terminal's Ctrl-C or by SIGTERM.
+random moment of one phase: once, twice or ten times, by the terminal's Ctrl-C or by SIGTERM. Of some the terminal is
+closed, which nobody can be answered at. The next life is pressed in the phase that has had the fewest presses.
 
-A fault is a death by a signal, a traceback, a press without an answer, an exit code that is not 130 or 143 (but for a
-command that had come to its end), or a run's folder that says "running". Every few lives the run is gone on with, and
-must end with the bits of one that was left alone.
+A fault is a death by a signal, a traceback, a press without an answer, an exit code that is not 130 or 143 (129 of a
+closed terminal; 0 of what had come to its end), or a run's folder that says "running". Every few lives the run is gone
+on with, and must end with the bits of one that was left alone.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import random
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,9 +34,10 @@ from experiments import report
 from experiments.resilience.soak import outcome
 from jaxcnn import runs
 
-RESULT = Path(__file__).parent / "results" / "presses.json"
+RESULTS = Path(__file__).parent / "results"
 EPOCHS = 4
-TRAIN = ["train", "--out", "run", "--epochs", str(EPOCHS), "--batch-size", "16", "--checkpoint-every", "100"]
+TRAIN = ["train", "--out", "run", "--epochs", str(EPOCHS), "--batch-size", "16", "--checkpoint-every"]
+OFTEN, SELDOM = "100", "100000"  # steps: so that a moment of training is seldom one of a checkpoint
 OTHERS = {
     "predict": ["predict", "whole", "digits"],
     "report": ["report", "whole", "--out", "page.html"],
@@ -49,6 +51,7 @@ LAST_LINE = f"epoch {EPOCHS}/{EPOCHS}  loss".encode()
 ANSWER = b"jaxcnn: interrupted"
 FAULTS = (b"Traceback", b"Exception ignored", b"Fatal Python error", b"Segmentation", b"terminate called")
 RESUMED_EACH = 8
+A_CHECKPOINT_SECONDS = 0.02  # about what the writing of one takes
 ENDS_WITHIN = 60.0
 
 
@@ -60,6 +63,7 @@ class Life:
         self.terminal, its = pty.openpty()
         self.said = bytearray()
         self.answered: float | None = None
+        self.is_closed = False
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             ["setsid", "--ctty", sys.executable, "-m", "jaxcnn", *arguments],
@@ -78,6 +82,10 @@ class Life:
     def follow(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
         """Read what it says for so long, or until something is so: whether it came to be."""
         deadline = time.monotonic() + seconds
+        if self.is_closed:
+            while not (found := until()) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            return found
         while not (found := until()) and (left := deadline - time.monotonic()) > 0:
             if select.select([self.terminal], [], [], min(left, 0.005))[0]:
                 try:
@@ -91,14 +99,18 @@ class Life:
                 return until()
         return found
 
-    def press(self, number: signal.Signals) -> None:
-        """Once: Ctrl-C is typed, SIGTERM sent."""
+    def press(self, number: signal.Signals) -> bool:
+        """Once: Ctrl-C is typed, SIGTERM sent, the terminal closed; whether there was still somebody to press."""
         if self.has_ended():
-            return
+            return False
         if number == signal.SIGINT:
             os.write(self.terminal, b"\x03")
-        else:
+        elif number == signal.SIGTERM:
             self.process.send_signal(number)
+        else:
+            os.close(self.terminal)
+            self.is_closed = True
+        return True
 
     def catches(self) -> bool:
         """Whether the command has come so far that it sees to its signals itself; before, they are Python's."""
@@ -114,32 +126,36 @@ class Life:
         if not self.has_ended():
             self.process.kill()
             self.process.wait()
-        os.close(self.terminal)
+        if not self.is_closed:
+            os.close(self.terminal)
 
 
 def presses(
-    lives: Annotated[int, typer.Option(help="How many, over all phases in turn.")] = 210,
+    presses_each: Annotated[int, typer.Option("--presses", help="How many at least, of each phase.")] = 200,
     seed: Annotated[int, typer.Option(help="What the moments are drawn from.")] = 0,
-    add: Annotated[bool, typer.Option("--add", help="To the results of other seeds that there are.")] = False,
     minutes: Annotated[float, typer.Option(help="Begin no life after so long.")] = 600.0,
+    out: Annotated[Path | None, typer.Option(help="Where the results are written; else beside the others.")] = None,
 ) -> None:
-    """Press, look and resume, and write results/presses.json."""
+    """Press, look and resume, and write results/presses_SEED.json."""
     draw = random.Random(seed)
-    rows: list[dict[str, Any]] = json.loads(RESULT.read_text())["lives"] if add else []
+    rows: list[dict[str, Any]] = []
+    had, lives = Counter(dict.fromkeys(PHASES, 0)), Counter(dict.fromkeys(PHASES, 0))
     until = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as at, Progress() as progress:
         folder = Path(at)
         lengths = _left_alone(folder)
         expected = outcome(folder / "whole")
-        for number in progress.track(range(lives), description="lives"):
-            if time.monotonic() > until:
-                break
-            phase = PHASES[number % len(PHASES)]
-            is_resumed = number // len(PHASES) % RESUMED_EACH == 0
+        bar = progress.add_task("presses", total=presses_each * len(PHASES))
+        while min(had.values()) < presses_each and time.monotonic() < until:
+            phase = min(PHASES, key=had.__getitem__)
+            is_resumed = lives[phase] % RESUMED_EACH == 0
+            lives[phase] += 1
             while not (row := _one(phase, folder, draw, lengths, expected if is_resumed else None)):
                 continue  # it had ended before it was pressed
             rows.append({"seed": seed, **row})
-            report.write(RESULT, seed, {"lives": rows})
+            had["other commands" if row["command"] != "train" else row["phase"]] += row["presses before the end"]
+            progress.update(bar, completed=sum(min(each, presses_each) for each in had.values()))
+            report.write(out or RESULTS / f"presses_{seed}.json", seed, {"lives": rows})
 
 
 def _left_alone(folder: Path) -> dict[str, float]:
@@ -148,13 +164,13 @@ def _left_alone(folder: Path) -> dict[str, float]:
 
     from jaxcnn import data
 
-    life = Life([*TRAIN[:2], "whole", *TRAIN[3:]], folder)
+    life = Life([*TRAIN[:2], "whole", *TRAIN[3:], OFTEN], folder)
     lengths = {}
     marks: list[tuple[str, Callable[[], bool]]] = [
         ("imports", (folder / "whole" / runs.CONFIG).exists),
         ("before the header", lambda: b"single_filter on" in life.said),
         ("compiling", lambda: b"epoch 1/" in life.said),
-        ("training", lambda: LAST_LINE in life.said),
+        ("epochs", lambda: LAST_LINE in life.said),
         ("ending", life.has_ended),
     ]
     last = life.began
@@ -163,6 +179,13 @@ def _left_alone(folder: Path) -> dict[str, float]:
             raise SystemExit(f"{phase} has no end: {life.said.decode()}")
         lengths[phase], last = time.monotonic() - last, time.monotonic()
     life.close()
+    seldom = Life([*TRAIN, SELDOM], folder)
+    seldom.follow(ENDS_WITHIN, lambda: b"epoch 1/" in seldom.said)
+    began = time.monotonic()
+    seldom.follow(ENDS_WITHIN, lambda: LAST_LINE in seldom.said)
+    lengths["training"], lengths["checkpoint"] = time.monotonic() - began, A_CHECKPOINT_SECONDS
+    seldom.follow(ENDS_WITHIN, seldom.has_ended)
+    seldom.close()
     (folder / "digits").mkdir()
     for number, image in enumerate(data.load().test.images[:50]):
         Image.fromarray(image[:, :, 0]).save(folder / "digits" / f"{number}.png")
@@ -183,9 +206,9 @@ def _one(
     run = folder / "run"
     _clear(folder)
     name = draw.choice(list(OTHERS)) if phase == "other commands" else "train"
-    number = draw.choice((signal.SIGINT, signal.SIGTERM))
-    times = draw.choices((1, 2, 10), (5, 4, 1))[0]
-    life = Life(OTHERS.get(name, TRAIN), folder)
+    number = draw.choices((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), (4, 4, 1))[0]
+    times = 1 if number == signal.SIGHUP else draw.choices((1, 2, 10), (5, 4, 1))[0]
+    life = Life(OTHERS.get(name, [*TRAIN, SELDOM if phase == "training" else OFTEN]), folder)
     life.follow(ENDS_WITHIN, life.catches)
     catches = time.monotonic() - life.began
     _wait_for(phase, life, run)
@@ -196,10 +219,10 @@ def _one(
         return None
     seen = _phase_of(life, run, name)
     pressed = time.monotonic()
-    life.press(number)
+    felt = int(life.press(number))
     for _ in range(times - 1):
-        life.follow(draw.uniform(0.01, 0.1 if times == 10 else 0.6))
-        life.press(number)
+        life.follow(10 ** draw.uniform(-3, -1 if times == 10 else -0.2))
+        felt += life.press(number)
     life.follow(ENDS_WITHIN, life.has_ended)
     ended = time.monotonic() - pressed
     life.follow(0.2)
@@ -212,6 +235,7 @@ def _one(
         "seconds until it sees to its signals": round(catches, 3),
         "signal": number.name,
         "presses": times,
+        "presses before the end": felt,
         "exit code": code,
         "seconds to the answer": None if life.answered is None else round(life.answered - pressed, 3),
         "seconds to the end": round(ended, 3),
@@ -220,7 +244,7 @@ def _one(
     had_ended = code == 0 and (status == "finished" or name != "train")
     wrong = [
         *([f"exit code {code}"] if code != 128 + number and not had_ended else []),
-        *(["no answer"] if life.answered is None and not had_ended else []),
+        *(["no answer"] if life.answered is None and not had_ended and number != signal.SIGHUP else []),
         *([f"the folder says {status}"] if status in ("running", "nothing") else []),
         *(text.decode() for text in FAULTS if text in life.said),
     ]

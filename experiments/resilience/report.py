@@ -15,9 +15,8 @@ MADE_BY = "jax {jax}, {device}; seed {seed}; commit {commit}, {date}."
 
 def report() -> None:
     """All three tables."""
-    soak, overhead, presses = (
-        json.loads((HERE / "results" / f"{name}.json").read_text()) for name in ("soak", "overhead", "presses")
-    )
+    soak, overhead = (json.loads((HERE / "results" / f"{name}.json").read_text()) for name in ("soak", "overhead"))
+    presses = [json.loads(path.read_text()) for path in sorted((HERE / "results").glob("presses_*.json"))]
     rows = [(name, str(value)) for name, value in soak.items() if name not in ("made_by", "lives")]
     insert(HERE / "README.md", "soak", f"{table(('what', 'figure'), rows)}\n\n{MADE_BY.format(**soak['made_by'])}")
     ways = [
@@ -32,7 +31,10 @@ def report() -> None:
     ]
     head = ("way", "ms a step, minimum", "median", "overhead, median of the rounds", "its 95 % interval")
     insert(HERE / "README.md", "overhead", f"{table(head, ways)}\n\n{MADE_BY.format(**overhead['made_by'])}")
-    insert(HERE / "README.md", "presses", f"{_pressed(presses['lives'])}\n\n{MADE_BY.format(**presses['made_by'])}")
+    lives = [life for result in presses for life in result["lives"]]
+    seeds = " and ".join(str(result["made_by"]["seed"]) for result in presses)
+    made_by = MADE_BY.format(**presses[0]["made_by"] | {"seed": seeds})
+    insert(HERE / "README.md", "presses", f"{_pressed(lives)}\n\n{made_by}")
 
 
 def _pressed(lives: list[dict[str, Any]]) -> str:
@@ -40,8 +42,9 @@ def _pressed(lives: list[dict[str, Any]]) -> str:
     head = (
         "where",
         "lives",
+        "presses",
         "once, twice, ten times",
-        "Ctrl-C, SIGTERM",
+        "Ctrl-C, SIGTERM, closed terminal",
         "faults",
         "ended by itself",
         "seconds to the answer: median",
@@ -64,8 +67,9 @@ def _figures(lives: list[dict[str, Any]]) -> tuple[str, ...]:
     resumed = [life["resumed"] for life in lives if "resumed" in life]
     return (
         str(len(lives)),
+        str(sum(life["presses before the end"] for life in lives)),
         ", ".join(str(sum(life["presses"] == times for life in lives)) for times in (1, 2, 10)),
-        ", ".join(str(sum(life["signal"] == name for life in lives)) for name in ("SIGINT", "SIGTERM")),
+        ", ".join(str(sum(life["signal"] == name for life in lives)) for name in ("SIGINT", "SIGTERM", "SIGHUP")),
         str(sum("wrong" in life for life in lives)),
         str(sum(life["exit code"] == 0 for life in lives)),
         f"{median(answers):.3f}",
