@@ -29,6 +29,8 @@ def labels_array(op: str, name: str, scores: jax.Array, labels: ArrayLike, used:
         array = jnp.asarray(labels)
     except (TypeError, ValueError) as error:
         refuse(op, f"labels must be an array, got {type(labels).__name__} ({error})")
+    if array.shape == (0,) and lead == [0]:  # labels of no example: NumPy takes [] for floats
+        array = array.astype(jnp.int32)
     if array.shape == tuple(lead) and jnp.issubdtype(array.dtype, jnp.integer):
         if not isinstance(labels, jax.core.Tracer):  # under jit, `array` of a constant is one
             _refuse_out_of_range(op, np.asarray(labels), classes, used)

@@ -42,7 +42,14 @@ from jaxcnn.ops._types import Same, Scalar
 from jaxcnn.ops._window import PerAxis
 
 Axes = tuple[int, ...]
-Types = tuple[Any, Any, Any]  # of x, scale and bias
+
+
+class Norm(NamedTuple):
+    """What is normalized and how; the types of x, scale and bias."""
+
+    axes: Axes
+    epsilon: float
+    types: tuple[Any, Any, Any]
 
 
 class Moments(NamedTuple):
@@ -117,42 +124,40 @@ def layer_norm(
     if not np.asarray(added, wide) > 0:
         refuse("layer_norm", f"epsilon must be positive in {wide}, got {epsilon!r}")
     x, scale, bias = varying_alike(x, scale, bias)
-    return _layer_norm(x, scale, bias, axes, added, (jax.typeof(x), jax.typeof(scale), jax.typeof(bias)))
+    return _layer_norm(Norm(axes, added, (jax.typeof(x), jax.typeof(scale), jax.typeof(bias))), x, scale, bias)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("axes", "epsilon", "types"))
-def _layer_norm(x: Same, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float, types: Types) -> Same:
-    moments = _moments(x, axes, epsilon)
-    h = _normalized(x, moments)
-    return (h * _stretch(scale, x, axes, h.dtype) + _stretch(bias, x, axes, h.dtype)).astype(x.dtype)
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _layer_norm(norm: Norm, x: Same, scale: jax.Array, bias: jax.Array) -> Same:
+    h = _normalized(x, _moments(norm, x))
+    return (h * _stretch(norm.axes, scale, x, h.dtype) + _stretch(norm.axes, bias, x, h.dtype)).astype(x.dtype)
 
 
 def _layer_norm_fwd(
-    x: Same, scale: jax.Array, bias: jax.Array, axes: Axes, epsilon: float, types: Types
+    norm: Norm, x: Same, scale: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Moments]]:
-    y = _layer_norm(x, scale, bias, axes, epsilon, types)
-    return y, (x, scale, _moments(x, axes, epsilon))
+    return _layer_norm(norm, x, scale, bias), (x, scale, _moments(norm, x))
 
 
-def _layer_norm_bwd(
-    axes: Axes, epsilon: float, types: Types, saved: tuple[jax.Array, jax.Array, Moments], dy: Same
-) -> tuple[jax.Array, ...]:
+def _layer_norm_bwd(norm: Norm, saved: tuple[jax.Array, jax.Array, Moments], dy: Same) -> tuple[jax.Array, ...]:
+    axes = norm.axes
     x, scale, moments = saved
     h = _normalized(x, moments)
     dy = dy.astype(h.dtype)
-    t = dy * _stretch(scale, x, axes, h.dtype)
+    t = dy * _stretch(axes, scale, x, h.dtype)
     of_h = t - jnp.mean(t, axes, keepdims=True) - h * jnp.mean(t * h, axes, keepdims=True)
     dx = of_h * moments.r  # (B8)
     others = tuple(a for a in range(x.ndim) if a not in axes)
     gradients = dx, jnp.sum(dy * h, others), jnp.sum(dy, others)  # (B9)
-    return tuple(laid_out_as(each.astype(type_.dtype), type_) for each, type_ in zip(gradients, types, strict=True))
+    return tuple(laid_out_as(each.astype(its.dtype), its) for each, its in zip(gradients, norm.types, strict=True))
 
 
 _layer_norm.defvjp(_layer_norm_fwd, _layer_norm_bwd)
 
 
-def _moments(x: Same, axes: Axes, epsilon: float) -> Moments:
+def _moments(norm: Norm, x: Same) -> Moments:
     """Of each normalized group, its axes kept as ones."""
+    axes, epsilon, _ = norm
     x = x.astype(accumulator(x.dtype))
     limits = jnp.finfo(x.dtype)
     root = np.asarray(max(sqrt(epsilon), float(limits.tiny)), x.dtype)
@@ -178,7 +183,7 @@ def _normalized(x: Same, moments: Moments) -> jax.Array:
     return (x.astype(moments.c.dtype) * moments.c - moments.mean - moments.of_rest) * moments.r_of_xc
 
 
-def _stretch(weights: jax.Array, x: Same, axes: Axes, dtype: np.dtype) -> jax.Array:
+def _stretch(axes: Axes, weights: jax.Array, x: Same, dtype: np.dtype) -> jax.Array:
     """scale or bias with x's rank, to be broadcast over the axes that are not normalized."""
     return weights.astype(dtype).reshape([size if a in axes else 1 for a, size in enumerate(x.shape)])
 

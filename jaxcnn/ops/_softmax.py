@@ -20,6 +20,7 @@ Sources     [V] 2.3 and 3.1.1, [R] 1.6.
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,29 +61,37 @@ def softmax(z: ArrayLike, *, axis: int = -1) -> jax.Array:
         [0.5, 0.5, 0.0]
     """
     z = float_array("softmax", "z", z)
-    return _probabilities(z, one_axis("softmax", "z", z, axis), z.dtype).astype(z.dtype)
+    return _probabilities(Along(one_axis("softmax", "z", z, axis), z.dtype), z).astype(z.dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("axis", "z_dtype"))
-def _probabilities(z: Same, axis: int, z_dtype: np.dtype) -> Same:
+class Along(NamedTuple):
+    """The axis that sums to one, and the dtype of z."""
+
+    axis: int
+    z_dtype: np.dtype
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _probabilities(along: Along, z: Same) -> Same:
     """p, in float32 or wider."""
-    z = z.astype(accumulator(z_dtype))
-    e = jnp.exp(z - jnp.max(z, axis=axis, keepdims=True))
-    return e / jnp.sum(e, axis=axis, keepdims=True)  # [V 3]
+    z = z.astype(accumulator(along.z_dtype))
+    e = jnp.exp(z - jnp.max(z, axis=along.axis, keepdims=True))
+    return e / jnp.sum(e, axis=along.axis, keepdims=True)  # [V 3]
 
 
-def _probabilities_fwd(z: Same, axis: int, z_dtype: np.dtype) -> tuple[Same, Same]:
-    p = _probabilities(z, axis, z_dtype)
+def _probabilities_fwd(along: Along, z: Same) -> tuple[Same, Same]:
+    p = _probabilities(along, z)
     return p, p
 
 
-def _probabilities_bwd(axis: int, z_dtype: np.dtype, p: Same, dp: Same) -> tuple[Same]:
+def _probabilities_bwd(along: Along, p: Same, dp: Same) -> tuple[Same]:
+    axis = along.axis
     is_likeliest = p == jnp.max(p, axis=axis, keepdims=True)
     count = jnp.sum(is_likeliest, axis=axis, keepdims=True, dtype=p.dtype)
     c = jnp.sum(jnp.where(is_likeliest, dp, 0) / count, axis=axis, keepdims=True)
     quarter = dp / 4 - c / 4  # the difference of three numbers of dp's size must not overflow before p makes it small
     dz = 4 * (p * (quarter - jnp.sum(quarter * p, axis=axis, keepdims=True)))  # (B3)
-    return (dz.astype(z_dtype),)
+    return (dz.astype(along.z_dtype),)
 
 
 _probabilities.defvjp(_probabilities_fwd, _probabilities_bwd)

@@ -37,7 +37,7 @@ from jaxcnn.ops._dtypes import accumulator
 from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array, plain_distributions
 from jaxcnn.ops._meshes import laid_out_as, varying_alike
 from jaxcnn.ops._record import CLASSES, ROWS, Example, Op, bytes_of, total
-from jaxcnn.ops._theorems import Slopes, of_used, per_example
+from jaxcnn.ops._theorems import Slopes, of_used, per_example, pointwise
 from jaxcnn.ops._types import Losses, Scalar, Scores
 
 
@@ -164,42 +164,47 @@ class Logits(NamedTuple):
 
 
 def _of_each(logits: Logits, z: Scores, labels: jax.Array) -> Losses:
-    log_p = _log_softmax(z, logits.scores)
+    log_p = _log_softmax(logits.scores, z)
     return expected_surprise(distributions(labels, z.shape[-1], log_p.dtype), log_p)
 
 
 def _probabilities(logits: Logits, z: Scores, labels: jax.Array) -> Scores:
     """p, or for distributions log p."""
-    log_p = _log_softmax(z, logits.scores)
-    return jnp.exp(log_p) if are_classes(labels) else log_p
+    log_p = _log_softmax(logits.scores, z)
+    return _exp(log_p) if are_classes(labels) else log_p
 
 
 def _slopes(logits: Logits, kept: Scores, labels: jax.Array, dl: Losses) -> Slopes:
     y = of_used(distributions(labels, kept.shape[-1], kept.dtype), dl)
     if are_classes(labels):
         return Slopes(kept - y, None)  # [V 17]
-    in_z = jnp.exp(kept) * jnp.sum(y, axis=-1, keepdims=True) - y  # [V 16]
+    in_z = of_used(_exp(kept), dl) * jnp.sum(y, axis=-1, keepdims=True) - y  # [V 16]
     return Slopes(in_z, -kept)  # (B6)
 
 
 _loss = per_example(_of_each, keeps=_probabilities, slopes=_slopes)
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("z_type",))
-def _log_softmax(z: Scores, z_type: Any) -> Scores:
+# a row that nobody uses brings derivatives of 0 here, whatever its logits: also where exp is NaN
+_exp = pointwise(jnp.exp, keeps=jnp.exp, gradient=lambda p, dp: jnp.where(dp == 0, 0, p * dp))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _log_softmax(z_type: Any, z: Scores) -> Scores:
     """log p, in float32 or wider."""
     z = z.astype(accumulator(z.dtype))
     shifted = z - jnp.max(z, axis=-1, keepdims=True)
     return shifted - jnp.log(jnp.sum(jnp.exp(shifted), axis=-1, keepdims=True))
 
 
-def _log_softmax_fwd(z: Scores, z_type: Any) -> tuple[Scores, Scores]:
-    log_p = _log_softmax(z, z_type)
+def _log_softmax_fwd(z_type: Any, z: Scores) -> tuple[Scores, Scores]:
+    log_p = _log_softmax(z_type, z)
     return log_p, log_p
 
 
 def _log_softmax_bwd(z_type: Any, log_p: Scores, t: Scores) -> tuple[Scores]:
-    dz = t - jnp.exp(log_p) * jnp.sum(t, axis=-1, keepdims=True)  # (B7)
+    p = of_used(_exp(log_p), jnp.max(jnp.abs(t), axis=-1))
+    dz = t - p * jnp.sum(t, axis=-1, keepdims=True)  # (B7)
     return (laid_out_as(dz.astype(z_type.dtype), z_type),)
 
 

@@ -254,6 +254,21 @@ class TestRowsThatNobodyUses:
         dy = jax.grad(lambda y: ops.cross_entropy(p, y, epsilon=0.0)[1])(p)
         assert jnp.all(dy[0] == 0) and jnp.all(jnp.isfinite(dy))
 
+    @pytest.mark.parametrize("logit", [jnp.nan, -jnp.inf, jnp.inf])
+    def test_second_derivatives_of_it(self, logit: float) -> None:
+        z, y = normals((2, 3)).at[0].set(logit), jax.nn.softmax(normals((2, 3), seed=1))
+        for labels in (jnp.array([0, 2]), y):
+
+            def used(z: jax.Array, labels: jax.Array = labels) -> jax.Array:
+                return ops.softmax_cross_entropy(z, labels)[1]
+
+            second = jax.jit(jax.jacrev(jax.grad(used)))(z)
+            plain = jax.hessian(partial(reference.softmax_cross_entropy, labels=labels[1]))(z[1])
+            assert_equal_trees(second[1, :, 1], plain, roundings=8)
+            assert jnp.all(second.at[1, :, 1].set(0) == 0)
+        mixed = jax.jacrev(jax.grad(lambda z, y: ops.softmax_cross_entropy(z, y)[1]), 1)(z, y)
+        assert jnp.all(mixed[0] == 0) and jnp.all(mixed[:, :, 0] == 0) and jnp.all(jnp.isfinite(mixed))
+
     def test_weights_of_classes(self) -> None:
         """dw of masked rows, and of a class that a logit of -inf rules out, is 0."""
         z, labels, w = jnp.array([[1.0, 2.0, 3.0], [0.0, 1.0, 5.0]]), jnp.array([-1, 2]), jnp.array([1.0, 2.0, 3.0])
@@ -268,6 +283,11 @@ class TestRowsThatNobodyUses:
         ruled_out = z.at[0, 0].set(-jnp.inf)
         dw = jax.grad(lambda w: ops.softmax_cross_entropy(ruled_out, jnp.array([1, 2]), weights=w).sum())(w)
         assert dw[0] == 0 and jnp.all(jnp.isfinite(dw))
+
+
+def test_no_example_has_an_empty_list_of_labels() -> None:
+    for loss in (ops.softmax_cross_entropy, ops.cross_entropy):
+        assert loss(jnp.zeros((0, 3)), np.array([])).shape == (0,)
 
 
 class TestAnyRank:
