@@ -137,6 +137,7 @@ def presses(
     out: Annotated[Path | None, typer.Option(help="Where the results are written; else beside the others.")] = None,
 ) -> None:
     """Press, look and resume, and write results/presses_SEED.json."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where this was started by nohup, which the lives would obey
     draw = random.Random(seed)
     rows: list[dict[str, Any]] = []
     had, lives = Counter(dict.fromkeys(PHASES, 0)), Counter(dict.fromkeys(PHASES, 0))
