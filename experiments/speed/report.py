@@ -125,18 +125,18 @@ def losers(result: dict[str, Any]) -> str:
 
 
 def by_row(result: dict[str, Any]) -> str:
-    """For each row of the chooser's table for a CPU, what it gives over the forms that it is for, and the next best."""
+    """For each row of the chooser's table for a CPU: what it gives over its problems, and the next best."""
     named = {row["name"]: row["ways"] for row in result["rows"]}
     cases: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for geometry in geometries():
         for which in _choose.MAPS:
-            row = _choose.row_for(which, "cpu", geometry.form)
+            row = _choose.row_for(which, "cpu", geometry.problem)
             if row and f"{which}: {geometry.name}" in named:
-                cases.setdefault((which, row.forms), []).append(named[f"{which}: {geometry.name}"])
+                cases.setdefault((which, row.problems), []).append(named[f"{which}: {geometry.name}"])
     lines = []
     for which in _choose.MAPS:
         for row in _choose.TABLE["cpu", which]:
-            found = cases.get((which, row.forms), [])
+            found = cases.get((which, row.problems), [])
             ratios = {
                 name: [ways["autodiff"]["min_ms"] / ways[name]["min_ms"] for ways in found]
                 for name in _choose.ALGORITHMS
@@ -146,19 +146,26 @@ def by_row(result: dict[str, Any]) -> str:
             others = sorted(((median(values), name) for name, values in ratios.items()), reverse=True)
             range_of = f"{min(own):.2f} / {median(own):.2f} / {max(own):.1f}" if own else "not in the grid"
             best = f"{others[0][1]}: {others[0][0]:.2f}" if others else ""
-            lines.append((which, row.forms, row.algorithm, str(len(found)), range_of, best))
-    head = ("map", "forms", "algorithm", "cases", "autodiff / it: least / median / greatest", "the next best's median")
+            lines.append((which, row.problems, row.algorithm, str(len(found)), range_of, best))
+    head = (
+        "map",
+        "problems",
+        "algorithm",
+        "cases",
+        "autodiff / it: least / median / greatest",
+        "the next best's median",
+    )
     return table(head, lines)
 
 
 def choices(result: dict[str, Any]) -> str:
     """For each map and kind, how much faster than lax's own each algorithm is, and the one that is chosen today."""
-    forms = {f"{which}: {geometry.name}": geometry.form for geometry in geometries() for which in _choose.MAPS}
+    problems = {f"{which}: {geometry.name}": geometry.problem for geometry in geometries() for which in _choose.MAPS}
     groups: dict[str, list[dict[str, float]]] = {}
     for row in result["rows"]:
         which, _, _ = row["name"].partition(":")
         times = {name: way["min_ms"] for name, way in row["ways"].items() if name != "ours"}
-        times["chosen"] = times[_choose.chosen(which, "cpu", forms[row["name"]])]
+        times["chosen"] = times[_choose.chosen(which, "cpu", problems[row["name"]])]
         groups.setdefault(row["group"], []).append(times)
     algorithms = ("chosen", *_choose.ALGORITHMS)
     rows = []

@@ -16,7 +16,7 @@ from jax import lax
 from jaxcnn import ops, reference
 from jaxcnn.bench._run import Case
 from jaxcnn.ops._conv import _choose
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes
 
 MULTIPLY_ADDS = 1.2e8  # of a call: the batch is made to fit
@@ -71,11 +71,11 @@ class Geometry(NamedTuple):
         return (*self.kernel, self.c_in // self.groups, self.c_out)
 
     @property
-    def form(self) -> Form:
+    def problem(self) -> Problem:
         """What the chooser sees of it."""
         x_shape, kernel_shape, _ = self.shapes
         dtypes = Dtypes(*[np.dtype(np.float32)] * 3)
-        return Form.of("bench", x_shape, kernel_shape, dtypes, precision=None, **self.options)
+        return Problem.of("bench", x_shape, kernel_shape, dtypes, precision=None, **self.options)
 
     @property
     def places(self) -> int:
@@ -178,7 +178,7 @@ def map_case(geometry: Geometry, which: str, tune: bool = False) -> Case:
     }
     if tune:
         for name in _choose.ALGORITHMS:
-            if _choose.unsupported(which, name, geometry.form) is None:
+            if _choose.unsupported(which, name, geometry.problem) is None:
                 ways[name] = partial(_by, ops, which, geometry, algorithm=name)
     elif geometry.groups == 1 and which != "correlate":
         ways["rewrite"] = partial(_by_rewrite, which, geometry)

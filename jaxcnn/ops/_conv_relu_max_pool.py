@@ -43,7 +43,7 @@ from jaxcnn.ops import _max_pool, _relu
 from jaxcnn.ops._arguments import float_array, image_array, refuse
 from jaxcnn.ops._conv import _choose, _chunks, _rule
 from jaxcnn.ops._conv._choose import Algorithm
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes, accumulator
 from jaxcnn.ops._max_pool import computed_once, first_maximum, gather, route, winner_bytes
 from jaxcnn.ops._meshes import dividing, is_explicitly_sharded, laid_out_as, varying_alike
@@ -124,7 +124,7 @@ def conv_relu_max_pool(
     op = "conv_relu_max_pool"
     x, kernel = image_array(op, "x", x), float_array(op, "kernel", kernel)
     bias = jnp.zeros(kernel.shape[-1:], x.dtype) if bias is None else float_array(op, "bias", bias)
-    form = Form.of(
+    problem = Problem.of(
         op,
         x.shape,
         kernel.shape,
@@ -135,34 +135,40 @@ def conv_relu_max_pool(
         groups=groups,
         precision=precision,
     )
-    form = _choose.asked_for(op, form, algorithm)
-    if bias.shape != (form.c_out,):
-        refuse(op, f"bias must be (C_out,) = ({form.c_out},) for the kernel's output channels, got shape {bias.shape}")
-    z_shape = (x.shape[0], *form.window.out, form.c_out)
+    problem = _choose.asked_for(op, problem, algorithm)
+    if bias.shape != (problem.c_out,):
+        refuse(
+            op, f"bias must be (C_out,) = ({problem.c_out},) for the kernel's output channels, got shape {bias.shape}"
+        )
+    z_shape = (x.shape[0], *problem.window.out, problem.c_out)
     pool = Window.of(op, z_shape, window, pool_stride, pool_padding, pool_dilation)
-    return _conv_relu_max_pool(form, pool, bias.dtype, *varying_alike(x, kernel, bias))
+    return _conv_relu_max_pool(problem, pool, bias.dtype, *varying_alike(x, kernel, bias))
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("form", "pool", "bias_dtype"))
-def _conv_relu_max_pool(form: Form, pool: Window, bias_dtype: np.dtype, x: X, kernel: Kernel, bias: Bias) -> Pooled:
-    return _pooled(form, pool, x, kernel, bias)[0]
+@partial(jax.custom_vjp, nondiff_argnames=("problem", "pool", "bias_dtype"))
+def _conv_relu_max_pool(
+    problem: Problem, pool: Window, bias_dtype: np.dtype, x: X, kernel: Kernel, bias: Bias
+) -> Pooled:
+    return _pooled(problem, pool, x, kernel, bias)[0]
 
 
 def _conv_relu_max_pool_fwd(
-    form: Form, pool: Window, bias_dtype: np.dtype, x: X, kernel: Kernel, bias: Bias
+    problem: Problem, pool: Window, bias_dtype: np.dtype, x: X, kernel: Kernel, bias: Bias
 ) -> tuple[jax.Array, Saved]:
-    y, winner = _pooled(form, pool, x, kernel, bias)
+    y, winner = _pooled(problem, pool, x, kernel, bias)
     return y, (x, kernel, winner)
 
 
 def _conv_relu_max_pool_bwd(
-    form: Form, pool: Window, bias_dtype: np.dtype, saved: Saved, dy: Pooled
+    problem: Problem, pool: Window, bias_dtype: np.dtype, saved: Saved, dy: Pooled
 ) -> tuple[X, Kernel, Bias]:
     x, kernel, winner = saved
     to_somebody = jnp.where(winner < pool.tap_count, dy, 0)
     db = jnp.sum(to_somebody, axis=tuple(range(dy.ndim - 1)), dtype=accumulator(dy.dtype))  # [R 4]
-    chunk = _images_a_chunk(form, x)
-    gradients = partial(_gradients, form, pool) if chunk is None else partial(_gradients_by_platform, form, pool, chunk)
+    chunk = _images_a_chunk(problem, x)
+    gradients = (
+        partial(_gradients, problem, pool) if chunk is None else partial(_gradients_by_platform, problem, pool, chunk)
+    )
     dx, dk = gradients(x, kernel, winner, dy)
     dx, dk = laid_out_as(dx, jax.typeof(x)), laid_out_as(dk.astype(kernel.dtype), jax.typeof(kernel))
     return dx, dk, db.astype(bias_dtype)
@@ -171,49 +177,49 @@ def _conv_relu_max_pool_bwd(
 _conv_relu_max_pool.defvjp(_conv_relu_max_pool_fwd, _conv_relu_max_pool_bwd)
 
 
-def _pooled(form: Form, pool: Window, x: X, kernel: Kernel, bias: Bias) -> tuple[jax.Array, jax.Array]:
+def _pooled(problem: Problem, pool: Window, x: X, kernel: Kernel, bias: Bias) -> tuple[jax.Array, jax.Array]:
     """y and winner; `nobody` is the number of taps."""
-    z = _rule.correlate(replace(form, dtypes=form.dtypes.unrounded), x, kernel)
-    z = (z + lax.expand_dims(bias.astype(z.dtype), range(z.ndim - 1))).astype(form.dtypes.y)
+    z = _rule.correlate(replace(problem, dtypes=problem.dtypes.unrounded), x, kernel)
+    z = (z + lax.expand_dims(bias.astype(z.dtype), range(z.ndim - 1))).astype(problem.dtypes.y)
     z = lax.optimization_barrier(z)  # or XLA:CPU may compute it again for every tap of the window that reads it
     greatest, winner = first_maximum(pool, dividing(z, (z.shape[0], *pool.out, z.shape[-1])))
     winner = jnp.where(greatest > 0, winner, winner.dtype.type(pool.tap_count))
     return jnp.maximum(greatest, 0), computed_once(winner, greatest=pool.tap_count)
 
 
-def _gradients(form: Form, pool: Window, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled) -> tuple[X, Kernel]:
+def _gradients(problem: Problem, pool: Window, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled) -> tuple[X, Kernel]:
     """dx, and dk in the dtype of its sums."""
     dz = route(pool, dy, winner)  # [V 3.3], [R 1.4, 1.5]
-    dx, dk = _rule.input_gradient(form, kernel, dz), _rule.kernel_gradient(_summing(form), x, dz)
+    dx, dk = _rule.input_gradient(problem, dz, kernel), _rule.kernel_gradient(_summing(problem), x, dz)
     return dx, dk  # [R 6; V 38], [R 5; V 37]
 
 
-def _summing(form: Form) -> Form:
-    """The form with the kernel, and dk, in the dtype of its sums."""
-    return replace(form, dtypes=replace(form.dtypes, kernel=form.dtypes.of_sums))
+def _summing(problem: Problem) -> Problem:
+    """The problem with the kernel, and dk, in the dtype of its sums."""
+    return replace(problem, dtypes=replace(problem.dtypes, kernel=problem.dtypes.of_sums))
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("form", "pool", "chunk"))
+@partial(jax.custom_vjp, nondiff_argnames=("problem", "pool", "chunk"))
 def _gradients_by_platform(
-    form: Form, pool: Window, chunk: int, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled
+    problem: Problem, pool: Window, chunk: int, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled
 ) -> tuple[X, Kernel]:
     """The same, by chunks on a CPU. Its own gradients are of all at once: jax 0.10 mixes up what loops within keep."""
-    by_chunks = partial(_gradients_by_chunks, form, pool, chunk)
-    return lax.platform_dependent(x, kernel, winner, dy, cpu=by_chunks, default=partial(_gradients, form, pool))
+    by_chunks = partial(_gradients_by_chunks, problem, pool, chunk)
+    return lax.platform_dependent(x, kernel, winner, dy, cpu=by_chunks, default=partial(_gradients, problem, pool))
 
 
-def _gradients_by_platform_fwd(form: Form, pool: Window, chunk: int, *args: jax.Array) -> tuple[Any, Any]:
-    return _gradients_by_platform(form, pool, chunk, *args), args
+def _gradients_by_platform_fwd(problem: Problem, pool: Window, chunk: int, *args: jax.Array) -> tuple[Any, Any]:
+    return _gradients_by_platform(problem, pool, chunk, *args), args
 
 
 def _gradients_by_platform_bwd(
-    form: Form, pool: Window, chunk: int, args: Any, along: tuple[X, Kernel]
+    problem: Problem, pool: Window, chunk: int, args: Any, along: tuple[X, Kernel]
 ) -> tuple[X, Kernel, None, Pooled]:
     """Of <dx, a> + <dk, b> = T(a, k, dz) + T(x, b, dz), with T of (B1) and dz linear in dy."""
     (x, kernel, winner, dy), (a, b) = args, along
-    dz, summing = route(pool, dy, winner), _summing(form)
-    of_dz = _rule.correlate(form, a, kernel) + _rule.correlate(summing, x, b)
-    of_x, of_kernel = _rule.input_gradient(summing, b, dz), _rule.kernel_gradient(form, a, dz)
+    dz, summing = route(pool, dy, winner), _summing(problem)
+    of_dz = _rule.correlate(problem, a, kernel) + _rule.correlate(summing, x, b)
+    of_x, of_kernel = _rule.input_gradient(summing, dz, b), _rule.kernel_gradient(problem, a, dz)
     return of_x, of_kernel, None, gather(pool, of_dz, winner)
 
 
@@ -221,34 +227,34 @@ _gradients_by_platform.defvjp(_gradients_by_platform_fwd, _gradients_by_platform
 
 
 def _gradients_by_chunks(
-    form: Form, pool: Window, chunk: int, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled
+    problem: Problem, pool: Window, chunk: int, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled
 ) -> tuple[X, Kernel]:
     """The same, of some images at a time: dz is never whole, and both maps find it in the cache."""
     batch = x.shape[0]
 
     def of(start: jax.Array | int, images: int) -> tuple[X, Kernel]:
         x_part, winner_part, dy_part = (lax.dynamic_slice_in_dim(a, start, images) for a in (x, winner, dy))
-        return _gradients(replace(form, images=images), pool, x_part, kernel, winner_part, dy_part)
+        return _gradients(replace(problem, images=images), pool, x_part, kernel, winner_part, dy_part)
 
     def with_more(sums: tuple[X, Kernel], start: jax.Array | int, images: int) -> tuple[X, Kernel]:
         (dx, dk), (dx_part, dk_part) = sums, of(start, images)
         return lax.dynamic_update_slice_in_dim(dx, dx_part, start, 0), dk + dk_part
 
-    zeros = jnp.zeros(x.shape, x.dtype), jnp.zeros(kernel.shape, form.dtypes.of_sums)
+    zeros = jnp.zeros(x.shape, x.dtype), jnp.zeros(kernel.shape, problem.dtypes.of_sums)
     sums = varying_alike(x, *zeros)[1:]
     sums = lax.fori_loop(0, batch // chunk, lambda i, sums: with_more(sums, i * chunk, chunk), sums)
     return with_more(sums, batch - batch % chunk, batch % chunk) if batch % chunk else sums
 
 
-def _images_a_chunk(form: Form, x: X) -> int | None:
+def _images_a_chunk(problem: Problem, x: X) -> int | None:
     """How many images' dz and patches of x fill a chunk: rather a divisor of the batch, if it is over half as many.
 
     Nothing where all fit, where the batch is not known, or where x lies on an explicit mesh.
     """
-    batch = form.images
+    batch = problem.images
     if not batch or is_explicitly_sharded(x):
         return None
-    each = x.dtype.itemsize * prod(form.window.out) * (form.c_out + form.c_in * form.window.tap_count)
+    each = x.dtype.itemsize * prod(problem.window.out) * (problem.c_out + problem.c_in * problem.window.tap_count)
     fitting = max(1, CHUNK_BYTES // max(1, each))
     dividing = max(n for n in range(1, min(fitting, batch) + 1) if batch % n == 0)
     return None if fitting >= batch else dividing if 2 * dividing > fitting else fitting

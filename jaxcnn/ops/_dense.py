@@ -91,7 +91,7 @@ def _product(dtypes: Dtypes, x: Rows, kernel: Matrix) -> Products:
     return y.astype(dtypes.y)
 
 
-def _input_gradient(dtypes: Dtypes, kernel: Matrix, dy: Products) -> Rows:
+def _input_gradient(dtypes: Dtypes, dy: Products, kernel: Matrix) -> Rows:
     """dT/dx: dx = dy k^T [V 26]."""
     dx = _contract(dy, kernel.astype(dtypes.x), [dy.ndim - 1], [1], dtypes)
     return dx.astype(dtypes.x)

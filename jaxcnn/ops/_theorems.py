@@ -3,13 +3,13 @@
 Adjoint pair        <A x, y> = <x, A* y>  for all x and y. The gradient of <A x, g> in x is A* g, and that of <A* y, g>
                     in y is A g: each of the two is the other's rule, and so to any order.
 
-Trilinear form      T(a, b, g), a number linear in each argument, is  <value(a, b), g>  =  <a, left(b, g)>  =
-                    <b, right(a, g)>  for three maps. The gradient of T in one argument is what multiplies it, so the
-                    gradients of each map are the other two:                                                 (B1), (B2)
+Trilinear form      T(a, b, g), a number linear in each argument, is  <value(a, b), g>  =  <a, left(g, b)>  =
+                    <b, right(a, g)>  for three maps; g stands in the place of what a map gives. The gradient of T in
+                    one argument is what multiplies it, so the gradients of each map are the other two:      (B1), (B2)
 
-                        of value(a, b) along g      left(b, g),  right(a, g)
-                        of left(b, g) along a       right(a, g), value(a, b)
-                        of right(a, g) along b      left(b, g),  value(a, b)
+                        of value(a, b) along g      left(g, b),  right(a, g)
+                        of left(g, b) along a       value(a, b), right(a, g)
+                        of right(a, g) along b      left(g, b),  value(a, b)
 
 Pointwise           y[i] = f(x[i]) has  dx[i] = f'(x[i]) dy[i]; kept is what f' is computed from.
 
@@ -86,7 +86,7 @@ def trilinear(value: Map, left: Map, right: Map) -> tuple[Map, Map, Map]:
 
     Args:
         value: `value(static, a, b)`.
-        left: `left(static, b, g)`, of the shape of a.
+        left: `left(static, g, b)`, of the shape of a.
         right: `right(static, a, g)`, of the shape of b.
 
     Returns:
@@ -100,8 +100,8 @@ def trilinear(value: Map, left: Map, right: Map) -> tuple[Map, Map, Map]:
 
     @partial(jax.custom_vjp, nondiff_argnums=(0,))
     @wraps(left)
-    def in_a(static: Trilinear, b: jax.Array, g: jax.Array) -> jax.Array:
-        return left(static, b, g)
+    def in_a(static: Trilinear, g: jax.Array, b: jax.Array) -> jax.Array:
+        return left(static, g, b)
 
     @partial(jax.custom_vjp, nondiff_argnums=(0,))
     @wraps(right)
@@ -110,13 +110,13 @@ def trilinear(value: Map, left: Map, right: Map) -> tuple[Map, Map, Map]:
 
     def of_value(static: Trilinear, a: jax.Array, b: jax.Array, g: jax.Array) -> Arrays:
         static, g = static.of_gradients_along(g)
-        return in_a(static, b, g), in_b(static, a, g)
+        return in_a(static, g, b), in_b(static, a, g)
 
-    def of_left(static: Trilinear, b: jax.Array, g: jax.Array, a: jax.Array) -> Arrays:
-        return in_b(static, a, g), in_g(static, a, b)
+    def of_left(static: Trilinear, g: jax.Array, b: jax.Array, a: jax.Array) -> Arrays:
+        return in_g(static, a, b), in_b(static, a, g)
 
     def of_right(static: Trilinear, a: jax.Array, g: jax.Array, b: jax.Array) -> Arrays:
-        return in_a(static, b, g), in_g(static, a, b)
+        return in_a(static, g, b), in_g(static, a, b)
 
     for map_, gradients in ((in_g, of_value), (in_a, of_left), (in_b, of_right)):
         _give_rule_of_a_form(map_, gradients)

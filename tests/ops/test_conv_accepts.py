@@ -20,7 +20,7 @@ from jaxtyping import TypeCheckError
 from jaxcnn import ops, reference
 from jaxcnn.ops._conv import _choose
 from jaxcnn.ops._conv._core import Core
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes
 from jaxcnn.ops._window import Window
 
@@ -97,12 +97,12 @@ class TestAnyPadding:
 
     def test_a_core_has_windows_that_see_something_and_no_more(self) -> None:
         dtypes = Dtypes(*[np.dtype(np.float32)] * 3)
-        form = Form.of(
+        problem = Problem.of(
             "conv", (1, 4, 2), (3, 2, 2), dtypes, stride=2, padding=((6, 8),), dilation=1, groups=1, precision=None
         )
-        core = Core.of(form)
-        assert form.window.out == (8,) and core.blind == ((2, 3),) and core.form.window.out == (3,)
-        assert core.form.window.padding == ((2, 1),) and core.cut == ((0, 0),)
+        core = Core.of(problem)
+        assert problem.window.out == (8,) and core.blind == ((2, 3),) and core.problem.window.out == (3,)
+        assert core.problem.window.padding == ((2, 1),) and core.cut == ((0, 0),)
 
 
 class TestNothing:
@@ -344,7 +344,7 @@ class TestManyTaps:
     def test_an_im2col_that_would_not_fit_is_not_chosen(self) -> None:
         def chosen(images: int) -> str:
             dtypes = Dtypes(*[np.dtype(np.float32)] * 3)
-            form = Form.of(
+            problem = Problem.of(
                 "conv",
                 (images, 32, 32, 32, 64),
                 (4, 4, 4, 64, 3),
@@ -355,7 +355,7 @@ class TestManyTaps:
                 groups=1,
                 precision=None,
             )
-            return _choose.chosen("correlate", "cpu", form)
+            return _choose.chosen("correlate", "cpu", problem)
 
         assert chosen(16) == "direct"
 

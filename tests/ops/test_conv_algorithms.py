@@ -17,7 +17,7 @@ from test_conv import GEOMETRIES, GOLDEN, MAPS, brute_kernel_gradient, convoluti
 
 from jaxcnn import ops, reference
 from jaxcnn.ops._conv import _choose, _chunks, _overhang, _split
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes
 
 # greatest error in roundings; the others compute whole numbers without any
@@ -38,14 +38,14 @@ CAN = [
 ]
 
 
-def form_of(x_shape: Any, kernel_shape: Any, options: dict[str, Any], dtype: Any = np.float64) -> Form:
+def problem_of(x_shape: Any, kernel_shape: Any, options: dict[str, Any], dtype: Any = np.float64) -> Problem:
     defaults: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "precision": None}
     dtypes = Dtypes(*[np.dtype(dtype)] * 3)
-    return Form.of("conv", x_shape, kernel_shape, dtypes, **defaults | options)
+    return Problem.of("conv", x_shape, kernel_shape, dtypes, **defaults | options)
 
 
 def small(name: str, batch: int) -> tuple[tuple[jax.Array, ...], dict[str, Any]]:
-    """x, kernel and dy of a form that an algorithm can compute, and its options."""
+    """x, kernel and dy of a problem that an algorithm can compute, and its options."""
     options = ONLY_WITH.get(name, {})
     x, kernel = jnp.ones((batch, 6, 6, 2)), jnp.ones((3, 3, 2 // options.get("groups", 1), 2))
     y = jax.eval_shape(partial(reference.conv, **options), x, kernel)
@@ -53,7 +53,7 @@ def small(name: str, batch: int) -> tuple[tuple[jax.Array, ...], dict[str, Any]]
 
 
 def can(name: str, which: str, x_shape: Any, kernel_shape: Any, options: dict[str, Any]) -> bool:
-    return _choose.unsupported(which, name, form_of(x_shape, kernel_shape, options)) is None
+    return _choose.unsupported(which, name, problem_of(x_shape, kernel_shape, options)) is None
 
 
 @pytest.mark.parametrize(("name", "which"), CAN)
@@ -212,7 +212,7 @@ def test_gradients_to_second_order_by_split(stride: int) -> None:
     options: dict[str, Any] = {"padding": ((1, 1), (0, 1)), "groups": 6, "stride": stride}
     args = integers((3, 5, 4, 48)), integers((2, 3, 8, 48), seed=1)
     conv = partial(ops.conv, **options, algorithm=("split", "split", "auto"))
-    assert _split._part(form_of(args[0].shape, args[1].shape, options)).c_in == 16
+    assert _split._part(problem_of(args[0].shape, args[1].shape, options)).c_in == 16
     assert_agree(conv, partial(reference.conv, **options), *args)
 
 
@@ -335,7 +335,7 @@ class TestKernelGradientsInChunks:
         if not can(name, "kernel_gradient", x.shape, kernel_shape, {"groups": groups}):
             name = "taps"
         monkeypatch.setattr(_chunks, "CHUNK_BYTES", 2 * x.dtype.itemsize * 3 * 4 * 4)
-        assert _chunks.images_a_chunk(form_of(x.shape, kernel_shape, {"groups": groups}), x) == 2
+        assert _chunks.images_a_chunk(problem_of(x.shape, kernel_shape, {"groups": groups}), x) == 2
         dk = partial(ops.kernel_gradient, kernel_shape=kernel_shape, groups=groups, algorithm=name)
         assert_equal_trees(jax.jit(dk)(x, dy), brute_kernel_gradient(x, dy, kernel_shape, groups))
 
@@ -376,7 +376,7 @@ class TestKernelGradientsInChunks:
         assert_equal_trees(jax.jit(dk)(x, dy), laxs_own, roundings=64)
 
 
-# x, kernel and options of a form that a row is for, in the table's order
+# x, kernel and options of a problem that a row is for, in the table's order
 IN_ORDER = [(platform, which, row) for (platform, which), rows in _choose.TABLE.items() for row in rows]
 ROWS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((1, 8, 8, 1), (3, 3, 1, 2), {}),
@@ -422,10 +422,10 @@ ROWS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
 def test_every_row_of_the_choosers_table_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_overhang, "ONE_CORE", True)  # as on jax 0.10
     for (platform, which, row), (x_shape, kernel_shape, options) in zip(IN_ORDER, ROWS, strict=True):
-        form = form_of(x_shape, kernel_shape, options, np.float32)
-        assert _choose.row_for(which, platform, form) is row
-        assert _choose.chosen(which, platform, form) == row.algorithm
-        assert _choose.chosen(which, "tpu", form) == "direct"
+        problem = problem_of(x_shape, kernel_shape, options, np.float32)
+        assert _choose.row_for(which, platform, problem) is row
+        assert _choose.chosen(which, platform, problem) == row.algorithm
+        assert _choose.chosen(which, "tpu", problem) == "direct"
 
 
 def test_under_vmap_a_canonical_kernel_gradient_is_chosen_otherwise_and_asked_for_stays() -> None:
@@ -447,15 +447,15 @@ def test_under_vmap_a_canonical_kernel_gradient_is_chosen_otherwise_and_asked_fo
 
 
 @pytest.mark.parametrize(
-    ("which", "row", "form"),
-    [(which, row, form) for (_, which, row), form in zip(IN_ORDER, ROWS, strict=True)],
-    ids=[f"{which}, {row.forms}" for _, which, row in IN_ORDER],
+    ("which", "row", "problem"),
+    [(which, row, problem) for (_, which, row), problem in zip(IN_ORDER, ROWS, strict=True)],
+    ids=[f"{which}, {row.problems}" for _, which, row in IN_ORDER],
 )
 def test_what_is_chosen_is_at_most_four_times_as_far_off_as_direct(
-    which: str, row: _choose.Row, form: tuple[Any, ...]
+    which: str, row: _choose.Row, problem: tuple[Any, ...]
 ) -> None:
     """In float32, against float64, at the greatest of eight draws of each."""
-    x_shape, kernel_shape, options = form
+    x_shape, kernel_shape, options = problem
     y_shape = jax.eval_shape(partial(ops.conv, **options), jnp.zeros(x_shape), jnp.zeros(kernel_shape)).shape
     shapes = ((8, *x_shape[1:]), kernel_shape, (8, *y_shape[1:]))
     args = tuple(normals(shape, np.float32, seed=seed) for seed, shape in enumerate(shapes))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from jaxcnn import ops, reference
 from jaxcnn.ops import _conv_relu_max_pool
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes
 
 OF_CONV: dict[str, Any] = {"stride": 1, "padding": 1, "dilation": 1}
@@ -92,10 +92,10 @@ def test_some_images_at_a_time(monkeypatch: pytest.MonkeyPatch, batch: int, chun
     """Chunks that the batch is a multiple of, or is not, or that take all of it."""
     args = integers((batch, 6, 5, 2)), integers((3, 2, 2, 4), seed=1), integers((4,), seed=2)
     monkeypatch.setattr(_conv_relu_max_pool, "CHUNK_BYTES", 3 * 8 * 6 * 6 * (4 + 2 * 6))
-    form = Form.of(
+    problem = Problem.of(
         "conv", args[0].shape, args[1].shape, Dtypes(*[np.dtype(float)] * 3), **OF_CONV, groups=1, precision=None
     )
-    assert _conv_relu_max_pool._images_a_chunk(form, args[0]) == chunk
+    assert _conv_relu_max_pool._images_a_chunk(problem, args[0]) == chunk
 
     def block(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         return ops.conv_relu_max_pool(x, kernel, bias, 2, padding=1)

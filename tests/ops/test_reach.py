@@ -18,7 +18,7 @@ from catalogue import OPS
 
 from jaxcnn import ops, reference
 
-# x, kernel, options: what every algorithm that "auto" chooses is for, and forms that were once another's
+# x, kernel, options: what every algorithm that "auto" chooses is for, and problems that were once another's
 CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "one channel": ((2, 12, 12, 1), (3, 3, 1, 2), {"padding": 1}),
     "one channel, causal": ((2, 12, 1), (3, 1, 1), {"padding": ((2, 0),)}),

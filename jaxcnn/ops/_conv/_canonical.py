@@ -14,25 +14,25 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops._conv._direct import kernel_gradient_padding
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 
 
-def unsupported(form: Form) -> str | None:
-    """Why it cannot compute a form, if so."""
-    return f"groups must be 1, not {form.groups}" if form.groups > 1 else None
+def unsupported(problem: Problem) -> str | None:
+    """Why it cannot compute a problem, if so."""
+    return f"groups must be 1, not {problem.groups}" if problem.groups > 1 else None
 
 
-def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
+def kernel_gradient(problem: Problem, x: X, dy: Y) -> Kernel:
     """dk[u, c', c] = sum_(n, i) dy[n, i, c] x_pad[n, i s + u d, c'] [R 5]."""
     dk = lax.conv_general_dilated(
-        jnp.moveaxis(x, (0, -1), (-1, 0)).astype(form.dtypes.of_gradients),
-        jnp.moveaxis(dy, 0, -2).astype(form.dtypes.of_gradients),
-        window_strides=form.window.dilation,
-        padding=kernel_gradient_padding(form.window),
-        rhs_dilation=form.window.stride,
-        dimension_numbers=form.layout("N*C", "*IO", "N*C"),
-        precision=form.precision,
-        preferred_element_type=form.dtypes.of_sums,
+        jnp.moveaxis(x, (0, -1), (-1, 0)).astype(problem.dtypes.of_gradients),
+        jnp.moveaxis(dy, 0, -2).astype(problem.dtypes.of_gradients),
+        window_strides=problem.window.dilation,
+        padding=kernel_gradient_padding(problem.window),
+        rhs_dilation=problem.window.stride,
+        dimension_numbers=problem.layout("N*C", "*IO", "N*C"),
+        precision=problem.precision,
+        preferred_element_type=problem.dtypes.of_sums,
     )
-    return jnp.moveaxis(dk, 0, -2).astype(form.dtypes.kernel)
+    return jnp.moveaxis(dk, 0, -2).astype(problem.dtypes.kernel)

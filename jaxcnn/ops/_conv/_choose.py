@@ -28,7 +28,7 @@ from jaxcnn.ops._conv import (
 )
 from jaxcnn.ops._conv._core import Core
 from jaxcnn.ops._conv._finite import where_finite
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._conv._winograd import Winograd
 
 MAPS = ("correlate", "input_gradient", "kernel_gradient")
@@ -51,73 +51,79 @@ Algorithm = str | tuple[str, ...]
 
 
 class Row(NamedTuple):
-    """This algorithm for the forms that fit, in words and as a predicate."""
+    """This algorithm for the problems that fit, in words and as a predicate."""
 
     algorithm: str
-    forms: str
-    fits: Callable[[Form], bool]
+    problems: str
+    fits: Callable[[Problem], bool]
 
 
-def _is_few(form: Form) -> bool:
-    narrow = form.window.shape[-1] <= 16 * form.window.size[-1]
-    return form.groups == 1 and form.c_in <= 2 and form.c_out <= 4 and narrow and form.window.tap_count > 1
+def _is_few(problem: Problem) -> bool:
+    narrow = problem.window.shape[-1] <= 16 * problem.window.size[-1]
+    return problem.groups == 1 and problem.c_in <= 2 and problem.c_out <= 4 and narrow and problem.window.tap_count > 1
 
 
-def _is_thin(form: Form) -> bool:
-    fewer, more = sorted((form.c_in, form.c_out))
-    return form.groups == 1 and more <= min(16, 2 * fewer) and not _is_strided(form)
+def _is_thin(problem: Problem) -> bool:
+    fewer, more = sorted((problem.c_in, problem.c_out))
+    return problem.groups == 1 and more <= min(16, 2 * fewer) and not _is_strided(problem)
 
 
-def _is_depthwise(form: Form) -> bool:
-    return form.groups == form.c_in > 1
+def _is_depthwise(problem: Problem) -> bool:
+    return problem.groups == problem.c_in > 1
 
 
-def _is_grouped(form: Form) -> bool:
-    return form.groups > 1
+def _is_grouped(problem: Problem) -> bool:
+    return problem.groups > 1
 
 
-def _is_strided(form: Form) -> bool:
-    return max(form.window.stride) > 1
+def _is_strided(problem: Problem) -> bool:
+    return max(problem.window.stride) > 1
 
 
-def _leaves_wide_gaps(form: Form) -> bool:
-    return max(form.window.stride) > 2 or (_is_strided(form) and form.window.tap_count > 25)
+def _leaves_wide_gaps(problem: Problem) -> bool:
+    return max(problem.window.stride) > 2 or (_is_strided(problem) and problem.window.tap_count > 25)
 
 
-def _is_one_tap(form: Form) -> bool:
-    return form.groups == 1 and form.window.tap_count == 1
+def _is_one_tap(problem: Problem) -> bool:
+    return problem.groups == 1 and problem.window.tap_count == 1
 
 
-def _is_1x1(form: Form) -> bool:
-    return _is_one_tap(form) and len(form.window.shape) == 2
+def _is_1x1(problem: Problem) -> bool:
+    return _is_one_tap(problem) and len(problem.window.shape) == 2
 
 
-def _is_small(form: Form) -> bool:
-    return form.groups == 1 and len(form.window.shape) == 2 and 1 < form.window.tap_count <= 4 and not _is_strided(form)
+def _is_small(problem: Problem) -> bool:
+    return (
+        problem.groups == 1
+        and len(problem.window.shape) == 2
+        and 1 < problem.window.tap_count <= 4
+        and not _is_strided(problem)
+    )
 
 
-def _is_line(form: Form) -> bool:
-    return form.groups == len(form.window.shape) == 1
+def _is_line(problem: Problem) -> bool:
+    return problem.groups == len(problem.window.shape) == 1
 
 
-def _has_volume(form: Form) -> bool:
-    return form.groups == 1 and len(form.window.shape) > 2 and form.window.tap_count > 1
+def _has_volume(problem: Problem) -> bool:
+    return problem.groups == 1 and len(problem.window.shape) > 2 and problem.window.tap_count > 1
 
 
-def _has_few_places(form: Form) -> bool:
-    return form.images is not None and form.images * prod(form.window.out) <= 4096
+def _has_few_places(problem: Problem) -> bool:
+    return problem.images is not None and problem.images * prod(problem.window.out) <= 4096
 
 
-def _has_many_elements(form: Form) -> bool:
-    return form.images is not None and form.images * prod(form.window.shape) * form.c_in >= 2**22
+def _has_many_elements(problem: Problem) -> bool:
+    return problem.images is not None and problem.images * prod(problem.window.shape) * problem.c_in >= 2**22
 
 
 # By platform and map, the first row that fits. experiments/speed has what each row was measured to give on 2 cores in
 # float32 (`jaxcnn bench ops --tune`).
 # - Kernel gradients are never `direct` on a CPU: in a loop's body XLA computes those naively, tens of times slower;
 #   `canonical` is the same without that.
-# - `winograd2` was never the fastest, `winograd4` of three forms, by at most 1.12. They and `fft` are not in the table:
-#   what they round or spoil reaches further than a window. `toeplitz` and `split` are for what is finite (`_finite`).
+# - `winograd2` was never the fastest, `winograd4` of three problems, by at most 1.12. They and `fft` are not in the
+#   table: what they round or spoil reaches further than a window. `toeplitz` and `split` are for what is finite
+#   (`_finite`).
 # - A sum of `taps` is fused into all that reads it, and computed again in each: of one channel it is two to four times
 #   as fast as `toeplitz` alone, and a third as fast in [V]'s training step.
 # - `overhang` is `direct` kept from a library that computes on one core (jax 0.10).
@@ -213,8 +219,8 @@ UNDER_VMAP = {
 }
 
 
-def asked_for(op: str, form: Form, algorithm: Algorithm, maps: tuple[str, ...] = MAPS) -> Form:
-    """The form with the algorithms asked for: one for all of `maps`, or one a map; a `ValueError` naming `op`."""
+def asked_for(op: str, problem: Problem, algorithm: Algorithm, maps: tuple[str, ...] = MAPS) -> Problem:
+    """The problem with the algorithms asked for: one for all of `maps`, or one a map; a `ValueError` naming `op`."""
     names = tuple(algorithm if which in maps else "auto" for which in MAPS) if isinstance(algorithm, str) else algorithm
     known = ("auto", *ALGORITHMS)
     if not isinstance(names, tuple) or len(names) != 3 or not all(name in known for name in names):
@@ -224,75 +230,75 @@ def asked_for(op: str, form: Form, algorithm: Algorithm, maps: tuple[str, ...] =
             f"or a tuple of three, for {', '.join(MAPS)}, got {algorithm!r}",
         )
     for which, name in zip(MAPS, names, strict=True):
-        if name != "auto" and (fault := unsupported(which, name, Core.of(form).form)):
+        if name != "auto" and (fault := unsupported(which, name, Core.of(problem).problem)):
             own = tuple(name if hasattr(ALGORITHMS[name], each) else "auto" for each in MAPS)
             way_out = "use 'auto' for it" + ("" if own[MAPS.index(which)] == name else f", as in algorithm={own}")
             refuse(op, f"algorithm {name!r} cannot compute {which} of these arguments: {fault}; {way_out}")
-    return replace(form, algorithms=names)
+    return replace(problem, algorithms=names)
 
 
-def unsupported(which: str, name: str, form: Form) -> str | None:
-    """Why an algorithm cannot compute a map of a form, if so."""
+def unsupported(which: str, name: str, problem: Problem) -> str | None:
+    """Why an algorithm cannot compute a map of a problem, if so."""
     algorithm = ALGORITHMS[name]
-    return algorithm.unsupported(form) if hasattr(algorithm, which) else "it has no such map"
+    return algorithm.unsupported(problem) if hasattr(algorithm, which) else "it has no such map"
 
 
-def chosen(which: str, platform: str, form: Form) -> str:
+def chosen(which: str, platform: str, problem: Problem) -> str:
     """The algorithm asked for, or that of the table's row, or `direct`."""
-    asked = form.algorithms[MAPS.index(which)]
+    asked = problem.algorithms[MAPS.index(which)]
     if asked != "auto":
         return asked
-    row = row_for(which, platform, form)
+    row = row_for(which, platform, problem)
     return row.algorithm if row else "direct"
 
 
-def row_for(which: str, platform: str, form: Form) -> Row | None:
+def row_for(which: str, platform: str, problem: Problem) -> Row | None:
     """The first row that fits and whose algorithm can, within the bounds; none where a spatial size is symbolic."""
-    rows = () if form.window.is_symbolic else TABLE.get((platform, which), ())
-    return next((row for row in rows if row.fits(form) and _can_within_bounds(which, row.algorithm, form)), None)
+    rows = () if problem.window.is_symbolic else TABLE.get((platform, which), ())
+    return next((row for row in rows if row.fits(problem) and _can_within_bounds(which, row.algorithm, problem)), None)
 
 
-def _can_within_bounds(which: str, name: str, form: Form) -> bool:
+def _can_within_bounds(which: str, name: str, problem: Problem) -> bool:
     """Whether an algorithm can compute a map, and spells out and lays out no more than `_bounds` allows."""
-    if unsupported(which, name, form) is not None:
+    if unsupported(which, name, problem) is not None:
         return False
-    unrolled = {"im2col": form.window.tap_count, "phases": prod(form.window.stride)}
+    unrolled = {"im2col": problem.window.tap_count, "phases": prod(problem.window.stride)}
     if name == "split":
-        unrolled["split"] = _split.unrolls(form)
-    laid_out = _im2col.lays_out(form) if name == "im2col" and which != "kernel_gradient" else 0
-    return unrolled.get(name, 1) <= UNROLLED and may_lay_out(laid_out, form.bytes)
+        unrolled["split"] = _split.unrolls(problem)
+    laid_out = _im2col.lays_out(problem) if name == "im2col" and which != "kernel_gradient" else 0
+    return unrolled.get(name, 1) <= UNROLLED and may_lay_out(laid_out, problem.bytes)
 
 
-def run(which: str, form: Form, *args: jax.Array) -> jax.Array:
+def run(which: str, problem: Problem, *args: jax.Array) -> jax.Array:
     """A map by the algorithm chosen where it is lowered: one exported program may serve several platforms."""
-    names = {platform: chosen(which, platform, form) for platform in PLATFORMS}
+    names = {platform: chosen(which, platform, problem) for platform in PLATFORMS}
     if len({*names.values()}) == 1:
-        return _by(names["cpu"], which, form)(*args)
-    branches = {platform: _by(name, which, form) for platform, name in names.items()}
-    return lax.platform_dependent(*args, **branches, default=_by("direct", which, form))
+        return _by(names["cpu"], which, problem)(*args)
+    branches = {platform: _by(name, which, problem) for platform, name in names.items()}
+    return lax.platform_dependent(*args, **branches, default=_by("direct", which, problem))
 
 
-def _careful(which: str, form: Form) -> Callable[..., jax.Array]:
+def _careful(which: str, problem: Problem) -> Callable[..., jax.Array]:
     """The map by what multiplies no zeros but those of x's padding, as lax's own does not, but for strided groups."""
     if which == "correlate":
-        return partial(_direct.correlate, form)
-    is_plain = form.groups == 1 and _is_strided(form)
+        return partial(_direct.correlate, problem)
+    is_plain = problem.groups == 1 and _is_strided(problem)
     if is_plain:
-        return partial(_direct.input_gradient, form)
+        return partial(_direct.input_gradient, problem)
     # in a loop, whatever the taps: what spelling them out would lay out is allocated, and costs, where it never runs
-    return partial(_taps.put_together, form, unrolled=1)
+    return partial(_taps.put_together, problem, unrolled=1)
 
 
-def _by(name: str, which: str, form: Form) -> Callable[..., jax.Array]:
-    computed = partial(getattr(ALGORITHMS[name], which), form)
-    if form.algorithms[MAPS.index(which)] != "auto":
+def _by(name: str, which: str, problem: Problem) -> Callable[..., jax.Array]:
+    computed = partial(getattr(ALGORITHMS[name], which), problem)
+    if problem.algorithms[MAPS.index(which)] != "auto":
         return computed
     if spreads := getattr(ALGORITHMS[name], "SPREADS", {}).get(which):
-        return where_finite(computed, _careful(which, form), spreads)
+        return where_finite(computed, _careful(which, problem), spreads)
     other = UNDER_VMAP.get((which, name))
     if other is None:
         return computed
-    of_an_example = partial(getattr(ALGORITHMS[other], which), form)
+    of_an_example = partial(getattr(ALGORITHMS[other], which), problem)
 
     def of_examples(examples: int, mapped: Sequence[bool], *args: jax.Array) -> tuple[jax.Array, bool]:
         axes = [0 if maps else None for maps in mapped]

@@ -17,52 +17,52 @@ import jax
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 
 CHUNK_BYTES = 2**20 * (os.cpu_count() or 1)
 
-Product = Callable[[Form, jax.Array, jax.Array], jax.Array]
+Product = Callable[[Problem, jax.Array, jax.Array], jax.Array]
 
 
-def summed(product: Product, form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
-    """product(form, x, dy), a sum over images, in the dtype of the kernel."""
-    dtype = form.dtypes.of_gradients
-    if form.window.tap_count == 1:  # sees x as it is, and makes nothing
-        return product(form, x.astype(dtype), dy.astype(dtype)).astype(form.dtypes.kernel)
-    of_one_example = custom_vmap(partial(_by_chunks_of_images, product, form))
-    of_one_example.def_vmap(partial(_by_chunks_of_examples, product, form))
-    return of_one_example(x.astype(dtype), dy.astype(dtype)).astype(form.dtypes.kernel)
+def summed(product: Product, problem: Problem, x: jax.Array, dy: jax.Array) -> jax.Array:
+    """product(problem, x, dy), a sum over images, in the dtype of the kernel."""
+    dtype = problem.dtypes.of_gradients
+    if problem.window.tap_count == 1:  # sees x as it is, and makes nothing
+        return product(problem, x.astype(dtype), dy.astype(dtype)).astype(problem.dtypes.kernel)
+    of_one_example = custom_vmap(partial(_by_chunks_of_images, product, problem))
+    of_one_example.def_vmap(partial(_by_chunks_of_examples, product, problem))
+    return of_one_example(x.astype(dtype), dy.astype(dtype)).astype(problem.dtypes.kernel)
 
 
-def images_a_chunk(form: Form, x: jax.Array) -> int:
+def images_a_chunk(problem: Problem, x: jax.Array) -> int:
     """How many images' patches fill a chunk, at least one."""
-    image_bytes = x.dtype.itemsize * x.shape[-1] * form.window.tap_count * prod(form.window.out)
+    image_bytes = x.dtype.itemsize * x.shape[-1] * problem.window.tap_count * prod(problem.window.out)
     return max(1, CHUNK_BYTES // max(1, image_bytes))
 
 
-def _by_chunks_of_images(product: Product, form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
-    batch, chunk = x.shape[0], images_a_chunk(form, x)
+def _by_chunks_of_images(product: Product, problem: Problem, x: jax.Array, dy: jax.Array) -> jax.Array:
+    batch, chunk = x.shape[0], images_a_chunk(problem, x)
     if not isinstance(batch, int) or batch <= chunk:  # a symbolic batch (jax.export) cannot be cut
-        return product(form, x, dy)
+        return product(problem, x, dy)
 
     def add_chunk(i: jax.Array, dk: jax.Array) -> jax.Array:
         part = [lax.dynamic_slice_in_dim(array, i * chunk, chunk) for array in (x, dy)]
-        return dk + product(form, *part)
+        return dk + product(problem, *part)
 
     # the sum starts from the first chunk, not from zeros, so that it has the chunk's type under shard_map too
     whole = batch // chunk
-    dk = lax.fori_loop(1, whole, add_chunk, product(form, x[:chunk], dy[:chunk]))
+    dk = lax.fori_loop(1, whole, add_chunk, product(problem, x[:chunk], dy[:chunk]))
     if batch % chunk:
-        dk = dk + product(form, x[whole * chunk :], dy[whole * chunk :])
+        dk = dk + product(problem, x[whole * chunk :], dy[whole * chunk :])
     return dk
 
 
 def _by_chunks_of_examples(
-    product: Product, form: Form, examples: int, mapped: Sequence[bool], x: jax.Array, dy: jax.Array
+    product: Product, problem: Problem, examples: int, mapped: Sequence[bool], x: jax.Array, dy: jax.Array
 ) -> tuple[jax.Array, bool]:
     """One dk an example. Where one factor is the same for all, so are its patches, or one product does for all."""
-    of_one_example = partial(_by_chunks_of_images, product, form)
-    chunk = max(1, images_a_chunk(form, x) // max(1, x.shape[1 if mapped[0] else 0]))
+    of_one_example = partial(_by_chunks_of_images, product, problem)
+    chunk = max(1, images_a_chunk(problem, x) // max(1, x.shape[1 if mapped[0] else 0]))
     if examples <= chunk or not all(mapped):
         axes = [0 if maps else None for maps in mapped]
         return jax.vmap(of_one_example, in_axes=axes, axis_size=examples)(x, dy), True

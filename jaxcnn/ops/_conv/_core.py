@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._meshes import laid_out
 from jaxcnn.ops._window import Size, is_symbolic
 
@@ -34,27 +34,27 @@ Edges = tuple[tuple[Size, Size], ...]  # so many before and after, per spatial a
 
 @dataclass(frozen=True)
 class Core:
-    """The form of a form's core, what is cut from x, and the windows that see nothing."""
+    """The core of a problem, what is cut from x for it, and the windows that see nothing."""
 
-    form: Form
+    problem: Problem
     cut: Edges
     blind: Edges
 
     @classmethod
-    def of(cls, form: Form) -> Core:
-        """The core of a form."""
-        window = form.window
+    def of(cls, problem: Problem) -> Core:
+        """The core of a problem."""
+        window = problem.window
         axes = zip(window.shape, window.size, window.stride, window.padding, window.dilation, strict=True)
         cut, blind, padding = zip(*(_axis(*axis) for axis in axes), strict=True)
         shape = tuple(h - lo - hi for h, (lo, hi) in zip(window.shape, cut, strict=True))
         kept = replace(window, shape=shape, padding=padding)
-        return cls(replace(form, window=kept), cut, blind)
+        return cls(replace(problem, window=kept), cut, blind)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left, so that all is zeros."""
-        form = self.form
-        sizes = (form.images, form.c_in, form.c_out, *form.window.shape, *form.window.out)
+        problem = self.problem
+        sizes = (problem.images, problem.c_in, problem.c_out, *problem.window.shape, *problem.window.out)
         return any(not is_symbolic(size) and size <= 0 for size in sizes if size is not None)
 
 

@@ -21,71 +21,71 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._window import Size, Window
 
 
-def unsupported(form: Form) -> str | None:
-    """Nothing: it computes every form."""
+def unsupported(problem: Problem) -> str | None:
+    """Nothing: it computes every problem."""
     return None
 
 
-def correlate(form: Form, x: X, kernel: Kernel) -> Y:
+def correlate(problem: Problem, x: X, kernel: Kernel) -> Y:
     """y[n, i, c] = sum_(u, c') k[u, c', c] x_pad[n, i s + u d, c'] [R 1]."""
-    x, window = _as_padded(form, x)
+    x, window = _as_padded(problem, x)
     y = lax.conv_general_dilated(
         x,
-        kernel.astype(form.dtypes.x),
+        kernel.astype(problem.dtypes.x),
         window_strides=window.stride,
         padding=window.padding,
         rhs_dilation=window.dilation,
-        dimension_numbers=form.layout("N*C", "*IO", "N*C"),
-        feature_group_count=form.groups,
-        precision=form.precision,
-        preferred_element_type=form.dtypes.of_sums,
+        dimension_numbers=problem.layout("N*C", "*IO", "N*C"),
+        feature_group_count=problem.groups,
+        precision=problem.precision,
+        preferred_element_type=problem.dtypes.of_sums,
     )
-    return y.astype(form.dtypes.y)
+    return y.astype(problem.dtypes.y)
 
 
-def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
+def input_gradient(problem: Problem, dy: Y, kernel: Kernel) -> X:
     """dx[n, a, c'] = sum_(c, u) k[u, c', c] dy[n, (a + lo - u d) / s, c] where that is an index, else 0 [R 6]."""
-    window = form.window
+    window = problem.window
     axes = zip(window.shape, window.out, window.span, window.stride, window.padding, strict=True)
     padding = [(r - 1 - lo, h - ((out - 1) * s + 1) + lo) for h, out, r, s, (lo, _) in axes]
     is_known = not window.is_symbolic
     dx = lax.conv_general_dilated(
-        (dy if is_known else window.apart(dy)).astype(form.dtypes.of_gradients),
-        flip_and_transpose(kernel.astype(form.dtypes.x), form.groups).astype(form.dtypes.of_gradients),
+        (dy if is_known else window.apart(dy)).astype(problem.dtypes.of_gradients),
+        flip_and_transpose(kernel.astype(problem.dtypes.x), problem.groups).astype(problem.dtypes.of_gradients),
         window_strides=(1,) * len(window.shape),
         padding=padding if is_known else [(r - 1, r - 1) for r in window.span],
         lhs_dilation=window.stride if is_known else None,
         rhs_dilation=window.dilation,
-        dimension_numbers=form.layout("N*C", "*IO", "N*C"),
-        feature_group_count=form.groups,
-        precision=form.precision,
-        preferred_element_type=form.dtypes.of_sums,
+        dimension_numbers=problem.layout("N*C", "*IO", "N*C"),
+        feature_group_count=problem.groups,
+        precision=problem.precision,
+        preferred_element_type=problem.dtypes.of_sums,
     )
-    return (dx if is_known else window.unpad(dx)).astype(form.dtypes.x)
+    return (dx if is_known else window.unpad(dx)).astype(problem.dtypes.x)
 
 
-def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
+def kernel_gradient(problem: Problem, x: X, dy: Y) -> Kernel:
     """dk[u, c', c] = sum_(n, i) dy[n, i, c] x_pad[n, i s + u d, c'] [R 5]: batch and channels swap places."""
-    x, window = _as_padded(form, x)
+    x, window = _as_padded(problem, x)
     if window.is_symbolic:
         dy, window = window.apart(dy), replace(window, stride=(1,) * len(window.stride))
     dk = lax.conv_general_dilated(
-        x.astype(form.dtypes.of_gradients),
-        dy.astype(form.dtypes.of_gradients),
+        x.astype(problem.dtypes.of_gradients),
+        dy.astype(problem.dtypes.of_gradients),
         window_strides=window.dilation,
         padding=kernel_gradient_padding(window),
         rhs_dilation=window.stride,
-        dimension_numbers=form.layout("C*N", "I*O", "*NC"),
-        batch_group_count=form.groups,
-        precision=form.precision,
-        preferred_element_type=form.dtypes.of_sums,
+        dimension_numbers=problem.layout("C*N", "I*O", "*NC"),
+        batch_group_count=problem.groups,
+        precision=problem.precision,
+        preferred_element_type=problem.dtypes.of_sums,
     )
-    return dk.astype(form.dtypes.kernel)
+    return dk.astype(problem.dtypes.kernel)
 
 
 def kernel_gradient_padding(window: Window) -> list[tuple[Size, Size]]:
@@ -94,9 +94,9 @@ def kernel_gradient_padding(window: Window) -> list[tuple[Size, Size]]:
     return [(lo, (out - 1) * s + 1 + (k - 1) * d - h - lo) for h, out, k, s, (lo, _), d in axes]
 
 
-def _as_padded(form: Form, x: X) -> tuple[jax.Array, Window]:
+def _as_padded(problem: Problem, x: X) -> tuple[jax.Array, Window]:
     """x and its window; both as padded, where lax would need what is not known."""
-    window = form.window
+    window = problem.window
     return (window.pad(x), window.over_padding) if window.is_symbolic else (x, window)
 
 

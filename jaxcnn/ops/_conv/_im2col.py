@@ -18,54 +18,54 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops._conv._chunks import summed
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._unfold import fold_window, unfold_window
 
 
-def unsupported(form: Form) -> str | None:
-    """Why it cannot compute a form, if so."""
-    return f"groups must be 1, not {form.groups}" if form.groups > 1 else None
+def unsupported(problem: Problem) -> str | None:
+    """Why it cannot compute a problem, if so."""
+    return f"groups must be 1, not {problem.groups}" if problem.groups > 1 else None
 
 
-def lays_out(form: Form) -> int:
+def lays_out(problem: Problem) -> int:
     """Bytes of T(x), or of the patches that dx is folded from; a kernel gradient lays out a chunk at a time."""
-    images = 1 if form.images is None else form.images
-    return images * prod(form.window.out) * form.window.tap_count * form.c_in * form.dtypes.of_sums.itemsize
+    images = 1 if problem.images is None else problem.images
+    return images * prod(problem.window.out) * problem.window.tap_count * problem.c_in * problem.dtypes.of_sums.itemsize
 
 
-def correlate(form: Form, x: X, kernel: Kernel) -> Y:
+def correlate(problem: Problem, x: X, kernel: Kernel) -> Y:
     """mat(y) = T(x) mat(k) [R 2]."""
-    matrix = kernel.astype(form.dtypes.x).reshape(-1, kernel.shape[-1])
-    return _product(form, unfold_window(form.window, x), matrix, (x.ndim - 1,), (0,)).astype(form.dtypes.y)
+    matrix = kernel.astype(problem.dtypes.x).reshape(-1, kernel.shape[-1])
+    return _product(problem, unfold_window(problem.window, x), matrix, (x.ndim - 1,), (0,)).astype(problem.dtypes.y)
 
 
-def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
+def input_gradient(problem: Problem, dy: Y, kernel: Kernel) -> X:
     """dx = T*(mat(dy) mat(k)^T) [R 10]."""
-    dtype = form.dtypes.of_gradients
-    matrix = kernel.astype(form.dtypes.x).astype(dtype).reshape(-1, kernel.shape[-1])
-    patches = _product(form, dy.astype(dtype), matrix, (dy.ndim - 1,), (1,))
-    return fold_window(form.window, patches).astype(form.dtypes.x)
+    dtype = problem.dtypes.of_gradients
+    matrix = kernel.astype(problem.dtypes.x).astype(dtype).reshape(-1, kernel.shape[-1])
+    patches = _product(problem, dy.astype(dtype), matrix, (dy.ndim - 1,), (1,))
+    return fold_window(problem.window, patches).astype(problem.dtypes.x)
 
 
-def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
+def kernel_gradient(problem: Problem, x: X, dy: Y) -> Kernel:
     """mat(dk) = T(x)^T mat(dy) [R 9]."""
-    return summed(_kernel_gradient, form, x, dy)
+    return summed(_kernel_gradient, problem, x, dy)
 
 
-def _kernel_gradient(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
-    window, places = form.window, dy.shape[0] * prod(form.window.out)
+def _kernel_gradient(problem: Problem, x: jax.Array, dy: jax.Array) -> jax.Array:
+    window, places = problem.window, dy.shape[0] * prod(problem.window.out)
     if max(window.stride) > 1:  # nothing is copied in whole rows: patches as they are
         patches = unfold_window(window, x)
-        dk = _product(form, patches.reshape(places, patches.shape[-1]), dy.reshape(places, dy.shape[-1]), (0,), (0,))
+        dk = _product(problem, patches.reshape(places, patches.shape[-1]), dy.reshape(places, dy.shape[-1]), (0,), (0,))
     else:
-        dk = _product(form, _transposed_patches(form, x), dy.reshape(places, dy.shape[-1]), (1,), (0,))
+        dk = _product(problem, _transposed_patches(problem, x), dy.reshape(places, dy.shape[-1]), (1,), (0,))
     return dk.reshape(*window.size, x.shape[-1], dy.shape[-1])
 
 
-def _transposed_patches(form: Form, x: jax.Array) -> jax.Array:
+def _transposed_patches(problem: Problem, x: jax.Array) -> jax.Array:
     """T(x)^T: (taps C_in, N out)."""
-    window, (batch, *_, c_in) = form.window, x.shape
+    window, (batch, *_, c_in) = problem.window, x.shape
     images = jnp.moveaxis(x, -1, 0).reshape(c_in * batch, *window.shape, 1)  # a channel of an image each
     padded = window.pad(images)
     # to reshape each tap before they are joined would halve the speed of their copies
@@ -74,13 +74,13 @@ def _transposed_patches(form: Form, x: jax.Array) -> jax.Array:
 
 
 def _product(
-    form: Form, left: jax.Array, right: jax.Array, left_axes: tuple[int, ...], right_axes: tuple[int, ...]
+    problem: Problem, left: jax.Array, right: jax.Array, left_axes: tuple[int, ...], right_axes: tuple[int, ...]
 ) -> jax.Array:
     """The sum of products over the named axes."""
     return lax.dot_general(
         left,
         right,
         ((left_axes, right_axes), ((), ())),
-        precision=form.precision,
-        preferred_element_type=form.dtypes.of_sums,
+        precision=problem.precision,
+        preferred_element_type=problem.dtypes.of_sums,
     )

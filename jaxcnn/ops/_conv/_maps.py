@@ -19,7 +19,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxcnn.ops._arguments import float_array, image_array, refuse, shape_tuple
 from jaxcnn.ops._conv import _choose, _rule
 from jaxcnn.ops._conv._choose import Algorithm
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes, preferred
 from jaxcnn.ops._meshes import varying_alike
 from jaxcnn.ops._record import COTANGENTS, IMAGES, KERNELS, WINDOW, Example, Op, bytes_of, terms
@@ -152,7 +152,7 @@ def correlate(
     """
     x = image_array("correlate", "x", x)
     kernel = float_array("correlate", "kernel", kernel)
-    form = Form.of(
+    problem = Problem.of(
         "correlate",
         x.shape,
         kernel.shape,
@@ -163,8 +163,8 @@ def correlate(
         groups=groups,
         precision=precision,
     )
-    form = _choose.asked_for("correlate", form, algorithm, ("correlate",))
-    return _rule.correlate(form, *varying_alike(x, kernel))
+    problem = _choose.asked_for("correlate", problem, algorithm, ("correlate",))
+    return _rule.correlate(problem, *varying_alike(x, kernel))
 
 
 def input_gradient(
@@ -209,7 +209,7 @@ def input_gradient(
     kernel = float_array("input_gradient", "kernel", kernel)
     x_shape = shape_tuple("input_gradient", "x_shape", x_shape)
     x_dtype = preferred("input_gradient", preferred_element_type, dy.dtype)
-    form = Form.of(
+    problem = Problem.of(
         "input_gradient",
         x_shape,
         kernel.shape,
@@ -220,9 +220,9 @@ def input_gradient(
         groups=groups,
         precision=precision,
     )
-    form = _choose.asked_for("input_gradient", form, algorithm, ("input_gradient",))
-    _refuse_other_dy("input_gradient", form, dy, x_shape, kernel.shape)
-    return _rule.input_gradient(form, *varying_alike(kernel, dy))
+    problem = _choose.asked_for("input_gradient", problem, algorithm, ("input_gradient",))
+    _refuse_other_dy("input_gradient", problem, dy, x_shape, kernel.shape)
+    return _rule.input_gradient(problem, *varying_alike(dy, kernel))
 
 
 def kernel_gradient(
@@ -267,7 +267,7 @@ def kernel_gradient(
     dy = float_array("kernel_gradient", "dy", dy)
     kernel_shape = shape_tuple("kernel_gradient", "kernel_shape", kernel_shape)
     kernel_dtype = preferred("kernel_gradient", preferred_element_type, x.dtype)
-    form = Form.of(
+    problem = Problem.of(
         "kernel_gradient",
         x.shape,
         kernel_shape,
@@ -278,13 +278,13 @@ def kernel_gradient(
         groups=groups,
         precision=precision,
     )
-    form = _choose.asked_for("kernel_gradient", form, algorithm, ("kernel_gradient",))
-    _refuse_other_dy("kernel_gradient", form, dy, x.shape, kernel_shape)
-    return _rule.kernel_gradient(form, *varying_alike(x, dy))
+    problem = _choose.asked_for("kernel_gradient", problem, algorithm, ("kernel_gradient",))
+    _refuse_other_dy("kernel_gradient", problem, dy, x.shape, kernel_shape)
+    return _rule.kernel_gradient(problem, *varying_alike(x, dy))
 
 
-def _refuse_other_dy(op: str, form: Form, dy: jax.Array, x_shape: Shape, kernel_shape: Shape) -> None:
-    expected = (x_shape[0], *form.window.out, kernel_shape[-1])
+def _refuse_other_dy(op: str, problem: Problem, dy: jax.Array, x_shape: Shape, kernel_shape: Shape) -> None:
+    expected = (x_shape[0], *problem.window.out, kernel_shape[-1])
     if dy.shape != expected:
         refuse(
             op,

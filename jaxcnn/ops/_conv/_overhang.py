@@ -19,44 +19,44 @@ import numpy as np
 from jax import lax
 
 from jaxcnn.ops._conv import _direct
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 
 ONE_CORE = jax.__version_info__ < (0, 11)
 
 
-def unsupported(form: Form) -> str | None:
-    """Why it cannot compute a form, if so."""
-    return None if set(form.window.stride) == {1} else f"stride must be 1, not {form.window.stride}"
+def unsupported(problem: Problem) -> str | None:
+    """Why it cannot compute a problem, if so."""
+    return None if set(problem.window.stride) == {1} else f"stride must be 1, not {problem.window.stride}"
 
 
-def correlate(form: Form, x: X, kernel: Kernel) -> Y:
+def correlate(problem: Problem, x: X, kernel: Kernel) -> Y:
     """y, cut from a longer one: of x with more zeros after it [R 1]."""
-    window = form.window
+    window = problem.window
     axis, more = overhang(window.shape, window.out)
     longer = replace(window, padding=end_later(window.padding, axis, more))
-    return cut(_direct.correlate(replace(form, window=longer), x, kernel), axis, window.out)
+    return cut(_direct.correlate(replace(problem, window=longer), x, kernel), axis, window.out)
 
 
-def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
+def input_gradient(problem: Problem, dy: Y, kernel: Kernel) -> X:
     """dx, cut from a longer one: of an x with more rows, and as many zeros fewer after it [R 6, 8]."""
-    window = form.window
+    window = problem.window
     axis, more = overhang(window.out, window.shape)
     shape = tuple(h + more * (i == axis) for i, h in enumerate(window.shape))
     longer = replace(window, shape=shape, padding=end_later(window.padding, axis, -more))
-    return cut(_direct.input_gradient(replace(form, window=longer), kernel, dy), axis, window.shape)
+    return cut(_direct.input_gradient(replace(problem, window=longer), dy, kernel), axis, window.shape)
 
 
-def helps_correlate(form: Form) -> bool:
+def helps_correlate(problem: Problem) -> bool:
     """Whether `direct` would correlate on one core."""
-    window, channels = form.window, (form.c_in, form.c_out)
-    return _is_dense(form) and helps(form.images, window.shape, window.out, channels, form.dtypes.x)
+    window, channels = problem.window, (problem.c_in, problem.c_out)
+    return _is_dense(problem) and helps(problem.images, window.shape, window.out, channels, problem.dtypes.x)
 
 
-def helps_input_gradient(form: Form) -> bool:
+def helps_input_gradient(problem: Problem) -> bool:
     """Whether `direct` would compute dx on one core."""
-    window, channels = form.window, (form.c_out, form.c_in)
-    return _is_dense(form) and helps(form.images, window.out, window.shape, channels, form.dtypes.of_gradients)
+    window, channels = problem.window, (problem.c_out, problem.c_in)
+    return _is_dense(problem) and helps(problem.images, window.out, window.shape, channels, problem.dtypes.of_gradients)
 
 
 def helps(
@@ -92,5 +92,5 @@ def cut(longer: jax.Array, axis: int, length: tuple[int, ...]) -> jax.Array:
     return lax.slice_in_dim(longer, 0, length[axis], axis=axis + 1)
 
 
-def _is_dense(form: Form) -> bool:
-    return form.groups == 1 and unsupported(form) is None
+def _is_dense(problem: Problem) -> bool:
+    return problem.groups == 1 and unsupported(problem) is None

@@ -23,10 +23,10 @@ from jax import lax
 
 from jaxcnn.ops._conv import _overhang
 from jaxcnn.ops._conv._direct import flip_and_transpose
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 
-SPREADS = {"input_gradient": (0,)}  # per map, the arguments of which what is not finite spreads
+SPREADS = {"input_gradient": (1,)}  # per map, the arguments of which what is not finite spreads
 
 
 class Phase(NamedTuple):
@@ -38,27 +38,27 @@ class Phase(NamedTuple):
     padding: tuple[int, int]
 
 
-def unsupported(form: Form) -> str | None:
-    """Why it cannot compute a form, if so."""
-    return "stride must be over 1 on some axis" if set(form.window.stride) == {1} else None
+def unsupported(problem: Problem) -> str | None:
+    """Why it cannot compute a problem, if so."""
+    return "stride must be over 1 on some axis" if set(problem.window.stride) == {1} else None
 
 
-def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
+def input_gradient(problem: Problem, dy: Y, kernel: Kernel) -> X:
     """dx, a dense convolution a phase [R 6; V 34]."""
-    window, dtype = form.window, form.dtypes.of_gradients
-    dy, kernel = dy.astype(dtype), kernel.astype(form.dtypes.x).astype(dtype)
+    window, dtype = problem.window, problem.dtypes.of_gradients
+    dy, kernel = dy.astype(dtype), kernel.astype(problem.dtypes.x).astype(dtype)
     axes = zip(window.shape, window.padding, window.stride, strict=True)
     lengths = tuple(-(-(h + lo) // s) for h, (lo, _), s in axes)
-    phases = [[_phase(form, axis, p, lengths[axis]) for p in range(s)] for axis, s in enumerate(window.stride)]
-    parts = [_part(form, kernel, dy, lengths, along) for along in itertools.product(*phases)]
+    phases = [[_phase(problem, axis, p, lengths[axis]) for p in range(s)] for axis, s in enumerate(window.stride)]
+    parts = [_part(problem, dy, kernel, lengths, along) for along in itertools.product(*phases)]
     dx = _interleave(parts, window.stride)
     starts, stops = zip(*((lo, lo + h) for (lo, _), h in zip(window.padding, window.shape, strict=True)), strict=True)
     dx = lax.slice(dx, (0, *starts, 0), (dx.shape[0], *stops, dx.shape[-1]))
-    return dx.astype(form.dtypes.x)
+    return dx.astype(problem.dtypes.x)
 
 
-def _phase(form: Form, axis: int, p: int, length: int) -> Phase:
-    window = form.window
+def _phase(problem: Problem, axis: int, p: int, length: int) -> Phase:
+    window = problem.window
     s, d, k, out = window.stride[axis], window.dilation[axis], window.size[axis], window.out[axis]
     g = gcd(s, d)
     first = next((u for u in range(s // g) if u * d % s == p), k)  # u_0; past the kernel where no tap reaches p
@@ -69,17 +69,17 @@ def _phase(form: Form, axis: int, p: int, length: int) -> Phase:
 
 
 def _part(
-    form: Form, kernel: jax.Array, dy: jax.Array, lengths: tuple[int, ...], phases: tuple[Phase, ...]
+    problem: Problem, dy: jax.Array, kernel: jax.Array, lengths: tuple[int, ...], phases: tuple[Phase, ...]
 ) -> jax.Array:
     """One combination of phases: (N, *lengths, C_in)."""
     if not all(phase.size for phase in phases):
-        return jnp.zeros((dy.shape[0], *lengths, kernel.shape[-2] * form.groups), form.dtypes.of_sums)
-    taps = flip_and_transpose(kernel[tuple(phase.taps for phase in phases)], form.groups)
+        return jnp.zeros((dy.shape[0], *lengths, kernel.shape[-2] * problem.groups), problem.dtypes.of_sums)
+    taps = flip_and_transpose(kernel[tuple(phase.taps for phase in phases)], problem.groups)
     # rows of dy that only reach pixels beyond x: cropped here, since negative padding keeps XLA off cuDNN
     kept = tuple(n + min(0, phase.padding[1]) for n, phase in zip(dy.shape[1:-1], phases, strict=True))
     padding = tuple((lo, max(0, hi)) for lo, hi in (phase.padding for phase in phases))
-    channels = (form.c_out, form.c_in)
-    overhangs = form.groups == 1 and _overhang.helps(form.images, kept, lengths, channels, dy.dtype)
+    channels = (problem.c_out, problem.c_in)
+    overhangs = problem.groups == 1 and _overhang.helps(problem.images, kept, lengths, channels, dy.dtype)
     axis, more = _overhang.overhang(kept, lengths) if overhangs else (0, 0)
     part = lax.conv_general_dilated(
         lax.slice(dy, (0,) * dy.ndim, (dy.shape[0], *kept, dy.shape[-1])),
@@ -87,10 +87,10 @@ def _part(
         window_strides=(1,) * len(phases),
         padding=_overhang.end_later(padding, axis, more),
         rhs_dilation=[phase.dilation for phase in phases],
-        dimension_numbers=form.layout("N*C", "*IO", "N*C"),
-        feature_group_count=form.groups,
-        precision=form.precision,
-        preferred_element_type=form.dtypes.of_sums,
+        dimension_numbers=problem.layout("N*C", "*IO", "N*C"),
+        feature_group_count=problem.groups,
+        precision=problem.precision,
+        preferred_element_type=problem.dtypes.of_sums,
     )
     return _overhang.cut(part, axis, lengths)
 

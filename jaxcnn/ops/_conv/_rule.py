@@ -48,7 +48,7 @@ from jaxcnn.ops._arguments import float_array, image_array, refuse
 from jaxcnn.ops._conv import _border, _choose
 from jaxcnn.ops._conv._choose import Algorithm
 from jaxcnn.ops._conv._core import Core, around, inside
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes, accumulator
 from jaxcnn.ops._meshes import laid_out, varying_alike
 from jaxcnn.ops._record import IMAGES, KERNELS, WINDOW, Example, Op, bytes_of, shape, terms
@@ -152,8 +152,8 @@ def conv(
     x = image_array("conv", "x", x)
     kernel = float_array("conv", "kernel", kernel)
     dtypes = Dtypes.of("conv", x, kernel, preferred_element_type)
-    form_of = partial(
-        Form.of,
+    problem_of = partial(
+        Problem.of,
         "conv",
         kernel_shape=kernel.shape,
         dtypes=dtypes,
@@ -162,14 +162,14 @@ def conv(
         groups=groups,
         precision=precision,
     )
-    form = form_of(x.shape, padding=padding)
+    problem = problem_of(x.shape, padding=padding)
     if padding_mode != "zeros":
-        x = _extended(x, form.window, padding_mode)
-        form = form_of(x.shape, padding=0)
-    form = _choose.asked_for("conv", form, algorithm)
+        x = _extended(x, problem.window, padding_mode)
+        problem = problem_of(x.shape, padding=0)
+    problem = _choose.asked_for("conv", problem, algorithm)
     if bias is None:
-        return correlate(form, *varying_alike(x, kernel))
-    unrounded = replace(form, dtypes=dtypes.unrounded)
+        return correlate(problem, *varying_alike(x, kernel))
+    unrounded = replace(problem, dtypes=dtypes.unrounded)
     return _add_bias.add_bias("conv", correlate(unrounded, *varying_alike(x, kernel)), bias, dtypes.y)
 
 
@@ -185,63 +185,63 @@ def _extended(x: jax.Array, window: Window, mode: str) -> jax.Array:
     return _border.extend(_border.Border(window.shape, window.padding, mode), x)
 
 
-def correlate(form: Form, x: X, kernel: Kernel) -> Y:
+def correlate(problem: Problem, x: X, kernel: Kernel) -> Y:
     """dT/dg: y, by its core [R 1]."""
-    core = Core.of(form)
+    core = Core.of(problem)
     if core.is_empty:
-        return jnp.zeros((x.shape[0], *form.window.out, form.c_out), form.dtypes.y)
-    return around(_correlate(core.form, inside(x, core.cut), kernel), core.blind, like=x)
+        return jnp.zeros((x.shape[0], *problem.window.out, problem.c_out), problem.dtypes.y)
+    return around(_correlate(core.problem, inside(x, core.cut), kernel), core.blind, like=x)
 
 
-def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
+def input_gradient(problem: Problem, dy: Y, kernel: Kernel) -> X:
     """dT/dx: dx, by its core [R 6, 8; V 34, 38]."""
-    core = Core.of(form)
+    core = Core.of(problem)
     if core.is_empty:
-        return jnp.zeros((dy.shape[0], *form.window.shape, form.c_in), form.dtypes.x)
-    return around(_input_gradient(core.form, kernel, inside(dy, core.blind)), core.cut, like=dy)
+        return jnp.zeros((dy.shape[0], *problem.window.shape, problem.c_in), problem.dtypes.x)
+    return around(_input_gradient(core.problem, inside(dy, core.blind), kernel), core.cut, like=dy)
 
 
-def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
+def kernel_gradient(problem: Problem, x: X, dy: Y) -> Kernel:
     """dT/dk: dk, by its core [R 5, 7, 9; V 33, 37]."""
-    core = Core.of(form)
+    core = Core.of(problem)
     if core.is_empty:
-        return jnp.zeros((*form.window.size, form.c_in // form.groups, form.c_out), form.dtypes.kernel)
-    return _kernel_gradient(core.form, inside(x, core.cut), inside(dy, core.blind))
+        return jnp.zeros((*problem.window.size, problem.c_in // problem.groups, problem.c_out), problem.dtypes.kernel)
+    return _kernel_gradient(core.problem, inside(x, core.cut), inside(dy, core.blind))
 
 
-def _y(form: Form, x: X, kernel: Kernel) -> Y:
+def _y(problem: Problem, x: X, kernel: Kernel) -> Y:
     """dT/dg [R 1]."""
     places = [(x, axis) for axis in range(x.ndim - 1)]
     return laid_out(
-        partial(_choose.run, "correlate", form),
+        partial(_choose.run, "correlate", problem),
         x,
         kernel,
-        shape=(x.shape[0], *form.window.out, form.c_out),
+        shape=(x.shape[0], *problem.window.out, problem.c_out),
         of_axes=(*places, (kernel, kernel.ndim - 1)),
     )
 
 
-def _dx(form: Form, kernel: Kernel, dy: Y) -> X:
+def _dx(problem: Problem, dy: Y, kernel: Kernel) -> X:
     """dT/dx [R 6, 8; V 34, 38]."""
     places = [(dy, axis) for axis in range(dy.ndim - 1)]
     return laid_out(
-        partial(_choose.run, "input_gradient", form),
-        kernel,
+        partial(_choose.run, "input_gradient", problem),
         dy,
-        shape=(dy.shape[0], *form.window.shape, form.c_in),
-        of_axes=(*places, (kernel, kernel.ndim - 2) if form.groups == 1 else None),
+        kernel,
+        shape=(dy.shape[0], *problem.window.shape, problem.c_in),
+        of_axes=(*places, (kernel, kernel.ndim - 2) if problem.groups == 1 else None),
     )
 
 
-def _dk(form: Form, x: X, dy: Y) -> Kernel:
+def _dk(problem: Problem, x: X, dy: Y) -> Kernel:
     """dT/dk [R 5, 7, 9; V 33, 37]."""
-    channels = ((x, x.ndim - 1) if form.groups == 1 else None, (dy, dy.ndim - 1))
+    channels = ((x, x.ndim - 1) if problem.groups == 1 else None, (dy, dy.ndim - 1))
     return laid_out(
-        partial(_choose.run, "kernel_gradient", form),
+        partial(_choose.run, "kernel_gradient", problem),
         x,
         dy,
-        shape=(*form.window.size, form.c_in // form.groups, form.c_out),
-        of_axes=(*[None] * len(form.window.size), *channels),
+        shape=(*problem.window.size, problem.c_in // problem.groups, problem.c_out),
+        of_axes=(*[None] * len(problem.window.size), *channels),
     )
 
 

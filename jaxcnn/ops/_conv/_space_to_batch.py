@@ -20,19 +20,19 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops._conv import _direct
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 
 
-def unsupported(form: Form) -> str | None:
-    """Why it cannot compute a form, if so."""
-    stride, dilation = form.window.stride, form.window.dilation
+def unsupported(problem: Problem) -> str | None:
+    """Why it cannot compute a problem, if so."""
+    stride, dilation = problem.window.stride, problem.window.dilation
     return None if max(stride) == 1 < max(dilation) else "stride must be 1, and dilation over 1 on some axis"
 
 
-def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
+def kernel_gradient(problem: Problem, x: X, dy: Y) -> Kernel:
     """dk of the dense convolution that the classes make [R 5, 9]."""
-    window = form.window
+    window = problem.window
     rows = [-(-out // d) for out, d in zip(window.out, window.dilation, strict=True)]  # of a class
     seen = [n + k - 1 for n, k in zip(rows, window.size, strict=True)]
     classes = [
@@ -41,7 +41,7 @@ def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
     ]
     ones, zeros = (1,) * len(rows), ((0, 0),) * len(rows)
     dense = replace(window, shape=tuple(seen), padding=zeros, dilation=ones)
-    return _direct.kernel_gradient(replace(form, window=dense), *classes)
+    return _direct.kernel_gradient(replace(problem, window=dense), *classes)
 
 
 def _classes(array: jax.Array, before: list[int], lengths: list[int], dilation: tuple[int, ...]) -> jax.Array:

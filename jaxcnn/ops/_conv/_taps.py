@@ -22,7 +22,7 @@ from jax import lax
 
 from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._conv._chunks import summed
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._window import Window
 
@@ -30,84 +30,84 @@ VECTOR = 8  # numbers that XLA:CPU computes at once, where the length of an arra
 TAPS_A_TURN = 8  # of a loop, so that XLA makes one pass of them
 
 
-def unsupported(form: Form) -> str | None:
-    """Nothing: it computes every form."""
+def unsupported(problem: Problem) -> str | None:
+    """Nothing: it computes every problem."""
     return None
 
 
-def correlate(form: Form, x: X, kernel: Kernel) -> Y:
+def correlate(problem: Problem, x: X, kernel: Kernel) -> Y:
     """y = sum_u x_u k_u [R 1]."""
-    rows = _rows(form, kernel.astype(form.dtypes.x))
-    return _sum_of_taps(form, form.window, x, rows).astype(form.dtypes.y)
+    rows = _rows(problem, kernel.astype(problem.dtypes.x))
+    return _sum_of_taps(problem, problem.window, x, rows).astype(problem.dtypes.y)
 
 
-def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
+def input_gradient(problem: Problem, dy: Y, kernel: Kernel) -> X:
     """dx = sum_u put_u(dy k_u^T) [R 6]; without a stride, the same sum over what each tap of a window over dy sees."""
-    if {*form.window.stride} != {1}:
-        return put_together(form, kernel, dy)
-    dy, rows = _of_gradients(form, kernel, dy)
-    return _sum_of_taps(form, _window_over_dy(form), dy, rows[::-1]).astype(form.dtypes.x)
+    if {*problem.window.stride} != {1}:
+        return put_together(problem, dy, kernel)
+    dy, rows = _of_gradients(problem, dy, kernel)
+    return _sum_of_taps(problem, _window_over_dy(problem), dy, rows[::-1]).astype(problem.dtypes.x)
 
 
-def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
+def kernel_gradient(problem: Problem, x: X, dy: Y) -> Kernel:
     """dk_u = x_u^T dy [R 5]."""
-    return summed(_kernel_gradient, form, x, dy)
+    return summed(_kernel_gradient, problem, x, dy)
 
 
-def _kernel_gradient(form: Form, x: jax.Array, dy: jax.Array) -> jax.Array:
-    window, padded = form.window, form.window.pad(x)
+def _kernel_gradient(problem: Problem, x: jax.Array, dy: jax.Array) -> jax.Array:
+    window, padded = problem.window, problem.window.pad(x)
     if window.tap_count <= UNROLLED:
-        rows = jnp.stack([_transposed_times(form, window.take(padded, tap), dy) for tap in window.taps])
+        rows = jnp.stack([_transposed_times(problem, window.take(padded, tap), dy) for tap in window.taps])
     else:
         numbers = jnp.arange(window.tap_count, dtype=jnp.int32)
-        rows = lax.map(lambda number: _transposed_times(form, window.take_numbered(padded, number), dy), numbers)
-    return rows.reshape(*window.size, x.shape[-1] // form.groups, dy.shape[-1])
+        rows = lax.map(lambda number: _transposed_times(problem, window.take_numbered(padded, number), dy), numbers)
+    return rows.reshape(*window.size, x.shape[-1] // problem.groups, dy.shape[-1])
 
 
-def put_together(form: Form, kernel: Kernel, dy: Y, *, unrolled: int = UNROLLED) -> X:
+def put_together(problem: Problem, dy: Y, kernel: Kernel, *, unrolled: int = UNROLLED) -> X:
     """dx = sum_u put_u(dy k_u^T) [R 6], with a stride or without: no product has a zero that dy does not."""
-    window = form.window
-    dy, rows = _of_gradients(form, kernel, dy)
+    window = problem.window
+    dy, rows = _of_gradients(problem, dy, kernel)
     if window.tap_count <= unrolled:
-        puts = [window.put(_times(form, dy, row), tap) for tap, row in zip(window.taps, rows, strict=True)]
-        return reduce(jnp.add, puts).astype(form.dtypes.x)
+        puts = [window.put(_times(problem, dy, row), tap) for tap, row in zip(window.taps, rows, strict=True)]
+        return reduce(jnp.add, puts).astype(problem.dtypes.x)
 
     def with_tap(number: jax.Array, padded: jax.Array) -> jax.Array:
-        return window.add_numbered(padded, _times(form, dy, _row(rows, number)), number)
+        return window.add_numbered(padded, _times(problem, dy, _row(rows, number)), number)
 
-    first = window.over_padding.put(_times(form, dy, rows[0]), (0,) * len(window.size))
-    return window.unpad(_counted(window, with_tap, first, min(TAPS_A_TURN, unrolled))).astype(form.dtypes.x)
+    first = window.over_padding.put(_times(problem, dy, rows[0]), (0,) * len(window.size))
+    return window.unpad(_counted(window, with_tap, first, min(TAPS_A_TURN, unrolled))).astype(problem.dtypes.x)
 
 
-def _of_gradients(form: Form, kernel: Kernel, dy: Y) -> tuple[jax.Array, jax.Array]:
+def _of_gradients(problem: Problem, dy: Y, kernel: Kernel) -> tuple[jax.Array, jax.Array]:
     """dy and every k_u^T, in the dtype that products with dy are computed in."""
-    dtype = form.dtypes.of_gradients
-    rows = _rows(form, kernel.astype(form.dtypes.x).astype(dtype))
+    dtype = problem.dtypes.of_gradients
+    rows = _rows(problem, kernel.astype(problem.dtypes.x).astype(dtype))
     return dy.astype(dtype), jnp.swapaxes(rows, -1, -2)
 
 
-def _sum_of_taps(form: Form, window: Window, array: jax.Array, rows: jax.Array) -> jax.Array:
+def _sum_of_taps(problem: Problem, window: Window, array: jax.Array, rows: jax.Array) -> jax.Array:
     """sum_u x_u rows_u; of many taps, over a row of windows so long that XLA:CPU computes several at a time."""
     is_counted = window.tap_count > UNROLLED and not window.is_symbolic
     more = -window.out[-1] % VECTOR if is_counted and rows.shape[1] * rows.shape[-1] % VECTOR else 0
     if not more:
-        return _sum_as_it_is(form, window, array, rows)
+        return _sum_as_it_is(problem, window, array, rows)
     lo, hi = window.padding[-1]
     longer = replace(window, padding=(*window.padding[:-1], (lo, hi + more * window.stride[-1])))
-    y = _sum_as_it_is(form, longer, array, rows)
+    y = _sum_as_it_is(problem, longer, array, rows)
     return lax.slice_in_dim(y, 0, window.out[-1], axis=y.ndim - 2)
 
 
-def _sum_as_it_is(form: Form, window: Window, array: jax.Array, rows: jax.Array) -> jax.Array:
+def _sum_as_it_is(problem: Problem, window: Window, array: jax.Array, rows: jax.Array) -> jax.Array:
     padded = window.pad(array)
     if window.tap_count <= UNROLLED:
-        products = [_times(form, window.take(padded, tap), row) for tap, row in zip(window.taps, rows, strict=True)]
+        products = [_times(problem, window.take(padded, tap), row) for tap, row in zip(window.taps, rows, strict=True)]
         return reduce(jnp.add, products)
 
     def with_tap(number: jax.Array, y: jax.Array) -> jax.Array:
-        return y + _times(form, window.take_numbered(padded, number), _row(rows, number))
+        return y + _times(problem, window.take_numbered(padded, number), _row(rows, number))
 
-    first = _times(form, window.take(padded, (0,) * len(window.size)), rows[0])
+    first = _times(problem, window.take(padded, (0,) * len(window.size)), rows[0])
     return _counted(window, with_tap, first)
 
 
@@ -122,68 +122,68 @@ def _row(rows: jax.Array, number: jax.Array) -> jax.Array:
     return lax.dynamic_index_in_dim(rows, number, keepdims=False)
 
 
-def _window_over_dy(form: Form) -> Window:
+def _window_over_dy(problem: Problem) -> Window:
     """The window of the full convolution: dy padded so that it gives every pixel of x."""
-    window = form.window
+    window = problem.window
     axes = zip(window.shape, window.out, window.span, window.padding, strict=True)
     padding = tuple((r - 1 - lo, h - out + lo) for h, out, r, (lo, _) in axes)
     return Window(window.out, window.size, window.stride, padding, window.dilation)
 
 
-def _rows(form: Form, kernel: jax.Array) -> jax.Array:
+def _rows(problem: Problem, kernel: jax.Array) -> jax.Array:
     """k_u by groups: (taps, groups, C_in/groups, C_out/groups)."""
     *_, c_in, c_out = kernel.shape
-    by_group = kernel.reshape(form.window.tap_count, c_in, form.groups, c_out // form.groups)
+    by_group = kernel.reshape(problem.window.tap_count, c_in, problem.groups, c_out // problem.groups)
     return jnp.swapaxes(by_group, 1, 2)
 
 
-def _times(form: Form, seen: jax.Array, row: jax.Array) -> jax.Array:
+def _times(problem: Problem, seen: jax.Array, row: jax.Array) -> jax.Array:
     """seen (N, *places, C) times row (groups, C/groups, D/groups): (N, *places, D)."""
     groups, inner, outer = row.shape
     if inner == 1:
-        wide, factor = seen.astype(form.dtypes.of_sums)[..., None], row[:, 0].astype(form.dtypes.of_sums)
+        wide, factor = seen.astype(problem.dtypes.of_sums)[..., None], row[:, 0].astype(problem.dtypes.of_sums)
         return (wide * jnp.broadcast_to(factor, (*wide.shape[:-1], outer))).reshape(*seen.shape[:-1], groups * outer)
     if groups == 1:
         return lax.dot_general(
             seen,
             row[0],
             (((seen.ndim - 1,), (0,)), ((), ())),
-            precision=form.precision,
-            preferred_element_type=form.dtypes.of_sums,
+            precision=problem.precision,
+            preferred_element_type=problem.dtypes.of_sums,
         )
     product = lax.dot_general(
-        _by_group(form, seen),
+        _by_group(problem, seen),
         row,
         (((seen.ndim,), (1,)), ((seen.ndim - 1,), (0,))),
-        precision=form.precision,
-        preferred_element_type=form.dtypes.of_sums,
+        precision=problem.precision,
+        preferred_element_type=problem.dtypes.of_sums,
     )  # (groups, N, *places, D/groups)
     return jnp.moveaxis(product, 0, -2).reshape(*seen.shape[:-1], groups * outer)
 
 
-def _transposed_times(form: Form, seen: jax.Array, dy: jax.Array) -> jax.Array:
+def _transposed_times(problem: Problem, seen: jax.Array, dy: jax.Array) -> jax.Array:
     """seen^T dy, summed over images and places: (C_in/groups, C_out)."""
     places = tuple(range(dy.ndim - 1))
-    if seen.shape[-1] == dy.shape[-1] == form.groups:
-        wide = form.dtypes.of_sums  # before the product: a narrow one would be rounded, or overflow
+    if seen.shape[-1] == dy.shape[-1] == problem.groups:
+        wide = problem.dtypes.of_sums  # before the product: a narrow one would be rounded, or overflow
         return jnp.sum(seen.astype(wide) * dy.astype(wide), axis=places)[None]
-    if form.groups == 1:  # as matrices: XLA:CPU's product over several axes is slower
+    if problem.groups == 1:  # as matrices: XLA:CPU's product over several axes is slower
         return lax.dot_general(
             lax.collapse(seen, 0, -1),
             lax.collapse(dy, 0, -1),
             (((0,), (0,)), ((), ())),
-            precision=form.precision,
-            preferred_element_type=form.dtypes.of_sums,
+            precision=problem.precision,
+            preferred_element_type=problem.dtypes.of_sums,
         )
     product = lax.dot_general(
-        _by_group(form, seen),
-        _by_group(form, dy),
+        _by_group(problem, seen),
+        _by_group(problem, dy),
         ((places, places), ((dy.ndim - 1,), (dy.ndim - 1,))),
-        precision=form.precision,
-        preferred_element_type=form.dtypes.of_sums,
+        precision=problem.precision,
+        preferred_element_type=problem.dtypes.of_sums,
     )  # (groups, C_in/groups, C_out/groups)
     return jnp.swapaxes(product, 0, 1).reshape(product.shape[1], dy.shape[-1])
 
 
-def _by_group(form: Form, array: jax.Array) -> jax.Array:
-    return array.reshape(*array.shape[:-1], form.groups, array.shape[-1] // form.groups)
+def _by_group(problem: Problem, array: jax.Array) -> jax.Array:
+    return array.reshape(*array.shape[:-1], problem.groups, array.shape[-1] // problem.groups)

@@ -29,147 +29,151 @@ import numpy as np
 from jax import lax
 
 from jaxcnn.ops._bounds import UNROLLED
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._unfold import fold_window, unfold_window
 from jaxcnn.ops._window import Window
 
 GREATEST_MATRIX = 2**22  # elements, of one u: 16 MiB in float32
 SIDE_BY_SIDE = 2**21  # bytes of x_u and B_u: beyond the cache, a loop takes one after another as fast, and holds one
-SPREADS = {"correlate": (0,), "input_gradient": (1,)}  # per map, the arguments of which what is not finite spreads
+SPREADS = {"correlate": (0,), "input_gradient": (0,)}  # per map, the arguments of which what is not finite spreads
 
 
-def unsupported(form: Form) -> str | None:
-    """Why it cannot compute a form, if so."""
-    if form.groups > 1:
-        return f"groups must be 1, not {form.groups}"
-    if form.window.is_symbolic:
+def unsupported(problem: Problem) -> str | None:
+    """Why it cannot compute a problem, if so."""
+    if problem.groups > 1:
+        return f"groups must be 1, not {problem.groups}"
+    if problem.window.is_symbolic:
         return "the spatial sizes must be known"
-    elements = _width(form) * form.c_in * form.window.out[-1] * form.c_out
+    elements = _width(problem) * problem.c_in * problem.window.out[-1] * problem.c_out
     if elements > GREATEST_MATRIX:
         return f"its banded matrix would have {elements:,} elements, more than {GREATEST_MATRIX:,}"
     return None
 
 
-def correlate(form: Form, x: X, kernel: Kernel) -> Y:
+def correlate(problem: Problem, x: X, kernel: Kernel) -> Y:
     """y = sum_u x_u B_u [R 1]."""
-    before, flat = _before_last(form.window), _padded_last(form, x)
-    kernel = kernel.astype(form.dtypes.x)
-    if _fits_side_by_side(form):
-        y = _product(form, unfold_window(before, flat), _banded(form, kernel), 0)
+    before, flat = _before_last(problem.window), _padded_last(problem, x)
+    kernel = kernel.astype(problem.dtypes.x)
+    if _fits_side_by_side(problem):
+        y = _product(problem, unfold_window(before, flat), _banded(problem, kernel), 0)
     else:
         padded = before.pad(flat)
 
         def of_tap(number: jax.Array) -> jax.Array:
-            return _product(form, before.take_numbered(padded, number), _banded_of(form, kernel, number), 0)
+            return _product(problem, before.take_numbered(padded, number), _banded_of(problem, kernel, number), 0)
 
         y = lax.fori_loop(1, before.tap_count, lambda number, y: y + of_tap(number), of_tap(jnp.zeros((), jnp.int32)))
-    return y.reshape(x.shape[0], *form.window.out, form.c_out).astype(form.dtypes.y)
+    return y.reshape(x.shape[0], *problem.window.out, problem.c_out).astype(problem.dtypes.y)
 
 
-def input_gradient(form: Form, kernel: Kernel, dy: Y) -> X:
+def input_gradient(problem: Problem, dy: Y, kernel: Kernel) -> X:
     """dx = sum_u put_u(dy B_u^T) [R 6]."""
-    dtype, before = form.dtypes.of_gradients, _before_last(form.window)
-    kernel, flat = kernel.astype(form.dtypes.x).astype(dtype), _flat(dy.astype(dtype))
-    if _fits_side_by_side(form):
-        dx = fold_window(before, _product(form, flat, _banded(form, kernel), 1))
+    dtype, before = problem.dtypes.of_gradients, _before_last(problem.window)
+    kernel, flat = kernel.astype(problem.dtypes.x).astype(dtype), _flat(dy.astype(dtype))
+    if _fits_side_by_side(problem):
+        dx = fold_window(before, _product(problem, flat, _banded(problem, kernel), 1))
     else:
 
         def of_tap(number: jax.Array) -> jax.Array:
-            return _product(form, flat, _banded_of(form, kernel, number), 1)
+            return _product(problem, flat, _banded_of(problem, kernel, number), 1)
 
         def with_tap(number: jax.Array, padded: jax.Array) -> jax.Array:
             return before.add_numbered(padded, of_tap(number), number)
 
         first = before.over_padding.put(of_tap(jnp.zeros((), jnp.int32)), (0,) * len(before.size))
         dx = before.unpad(lax.fori_loop(1, before.tap_count, with_tap, first))
-    dx = dx.reshape(dy.shape[0], *form.window.shape[:-1], _width(form), form.c_in)
-    lo, _ = form.window.padding[-1]
-    return lax.slice_in_dim(dx, lo, lo + form.window.shape[-1], axis=dx.ndim - 2).astype(form.dtypes.x)
+    dx = dx.reshape(dy.shape[0], *problem.window.shape[:-1], _width(problem), problem.c_in)
+    lo, _ = problem.window.padding[-1]
+    return lax.slice_in_dim(dx, lo, lo + problem.window.shape[-1], axis=dx.ndim - 2).astype(problem.dtypes.x)
 
 
-def kernel_gradient(form: Form, x: X, dy: Y) -> Kernel:
+def kernel_gradient(problem: Problem, x: X, dy: Y) -> Kernel:
     """dk_u, the sums along the diagonals of dB_u = x_u^T dy [R 5]."""
-    dtype, before = form.dtypes.of_gradients, _before_last(form.window)
-    flat, dy = _padded_last(form, x.astype(dtype)), _flat(dy.astype(dtype))
-    if _fits_side_by_side(form):
-        dk = _diagonal_sums(form, _transposed_product(form, unfold_window(before, flat), dy))
+    dtype, before = problem.dtypes.of_gradients, _before_last(problem.window)
+    flat, dy = _padded_last(problem, x.astype(dtype)), _flat(dy.astype(dtype))
+    if _fits_side_by_side(problem):
+        dk = _diagonal_sums(problem, _transposed_product(problem, unfold_window(before, flat), dy))
     else:
         padded = before.pad(flat)
         numbers = jnp.arange(before.tap_count, dtype=jnp.int32)
         dk = lax.map(
-            lambda number: _diagonal_sums(form, _transposed_product(form, before.take_numbered(padded, number), dy))[0],
+            lambda number: _diagonal_sums(
+                problem, _transposed_product(problem, before.take_numbered(padded, number), dy)
+            )[0],
             numbers,
         )
-    return jnp.moveaxis(dk, -1, 1).reshape(*form.window.size, form.c_in, form.c_out).astype(form.dtypes.kernel)
+    return (
+        jnp.moveaxis(dk, -1, 1).reshape(*problem.window.size, problem.c_in, problem.c_out).astype(problem.dtypes.kernel)
+    )
 
 
-def _fits_side_by_side(form: Form) -> bool:
+def _fits_side_by_side(problem: Problem) -> bool:
     """Whether the x_u, and the B_u, may lie side by side."""
-    before, images = _before_last(form.window), 1 if form.images is None else form.images
-    seen = images * prod(before.out) * _width(form) * form.c_in
-    elements = before.tap_count * (seen + _width(form) * form.c_in * form.window.out[-1] * form.c_out)
-    size = elements * form.dtypes.of_gradients.itemsize
+    before, images = _before_last(problem.window), 1 if problem.images is None else problem.images
+    seen = images * prod(before.out) * _width(problem) * problem.c_in
+    elements = before.tap_count * (seen + _width(problem) * problem.c_in * problem.window.out[-1] * problem.c_out)
+    size = elements * problem.dtypes.of_gradients.itemsize
     return before.tap_count <= UNROLLED // 4 and size <= SIDE_BY_SIDE
 
 
-def _padded_last(form: Form, x: jax.Array) -> jax.Array:
+def _padded_last(problem: Problem, x: jax.Array) -> jax.Array:
     """x, its last spatial axis padded and among the channels: (N, *spatial before, W C_in)."""
-    lo, hi = form.window.padding[-1]
+    lo, hi = problem.window.padding[-1]
     return _flat(lax.pad(x, jnp.zeros((), x.dtype), (*[(0, 0, 0)] * (x.ndim - 2), (lo, hi, 0), (0, 0, 0))))
 
 
-def _banded(form: Form, kernel: jax.Array) -> jax.Array:
+def _banded(problem: Problem, kernel: jax.Array) -> jax.Array:
     """B: (taps before * W * C_in, out * C_out), the inverse of what `_diagonal_sums` does, without its sum."""
-    stride, dilation = _last_steps(form)
-    w, j = (lax.broadcasted_iota(jnp.int32, (_width(form), form.window.out[-1]), axis) for axis in (0, 1))
+    stride, dilation = _last_steps(problem)
+    w, j = (lax.broadcasted_iota(jnp.int32, (_width(problem), problem.window.out[-1]), axis) for axis in (0, 1))
     place = w - j * np.int32(stride)  # in window j
-    is_tap = (place >= 0) & (place < form.window.span[-1])
+    is_tap = (place >= 0) & (place < problem.window.span[-1])
     if dilation > 1:
         is_tap, place = is_tap & (place % dilation == 0), place // dilation
-    place = jnp.clip(place, 0, form.window.size[-1] - 1)
+    place = jnp.clip(place, 0, problem.window.size[-1] - 1)
     taps = jnp.take(kernel.reshape(-1, *kernel.shape[-3:]), place, axis=1, mode="clip")  # (u, w, j, c, d)
     matrix = jnp.where(is_tap[None, :, :, None, None], taps, 0)
-    return jnp.swapaxes(matrix, 2, 3).reshape(-1, form.window.out[-1] * form.c_out)
+    return jnp.swapaxes(matrix, 2, 3).reshape(-1, problem.window.out[-1] * problem.c_out)
 
 
-def _banded_of(form: Form, kernel: jax.Array, number: jax.Array) -> jax.Array:
+def _banded_of(problem: Problem, kernel: jax.Array, number: jax.Array) -> jax.Array:
     """B of one tap before the last axis: (W * C_in, out * C_out)."""
     taps = kernel.reshape(-1, *kernel.shape[-3:])
-    return _banded(form, lax.dynamic_index_in_dim(taps, number, keepdims=False))
+    return _banded(problem, lax.dynamic_index_in_dim(taps, number, keepdims=False))
 
 
-def _transposed_product(form: Form, rows: jax.Array, dy: jax.Array) -> jax.Array:
+def _transposed_product(problem: Problem, rows: jax.Array, dy: jax.Array) -> jax.Array:
     """dB as (u, c, d, j, w), of rows (N, *out before, taps before * W * C_in)."""
     matrix = lax.dot_general(
         lax.collapse(dy, 0, -1),
         lax.collapse(rows, 0, -1),
         (((0,), (0,)), ((), ())),
-        precision=form.precision,
-        preferred_element_type=form.dtypes.of_sums,
+        precision=problem.precision,
+        preferred_element_type=problem.dtypes.of_sums,
     )
-    matrix = matrix.reshape(form.window.out[-1], form.c_out, -1, _width(form), form.c_in)
+    matrix = matrix.reshape(problem.window.out[-1], problem.c_out, -1, _width(problem), problem.c_in)
     return jnp.transpose(matrix, (2, 4, 1, 0, 3))
 
 
-def _diagonal_sums(form: Form, matrix: jax.Array) -> jax.Array:
+def _diagonal_sums(problem: Problem, matrix: jax.Array) -> jax.Array:
     """(..., j, w) -> (..., v), summed over w = j s + v r: in rows of W + s, row j begins j s places later."""
-    (*others, out, width), (stride, dilation) = matrix.shape, _last_steps(form)
+    (*others, out, width), (stride, dilation) = matrix.shape, _last_steps(problem)
     flat = lax.collapse(matrix, matrix.ndim - 2)
     flat = jnp.pad(flat, (*[(0, 0)] * len(others), (0, out * stride)))
     aligned = flat.reshape(*others, out, width + stride)
-    return jnp.sum(aligned[..., : form.window.span[-1] : dilation], axis=-2)
+    return jnp.sum(aligned[..., : problem.window.span[-1] : dilation], axis=-2)
 
 
-def _last_steps(form: Form) -> tuple[int, int]:
+def _last_steps(problem: Problem) -> tuple[int, int]:
     """Stride and dilation of the last axis."""
-    return form.window.stride[-1], form.window.dilation[-1]
+    return problem.window.stride[-1], problem.window.dilation[-1]
 
 
-def _width(form: Form) -> int:
+def _width(problem: Problem) -> int:
     """W: the padded length of the last axis."""
-    lo, hi = form.window.padding[-1]
-    return lo + form.window.shape[-1] + hi
+    lo, hi = problem.window.padding[-1]
+    return lo + problem.window.shape[-1] + hi
 
 
 def _before_last(window: Window) -> Window:
@@ -182,13 +186,13 @@ def _flat(array: jax.Array) -> jax.Array:
     return lax.collapse(array, array.ndim - 2)
 
 
-def _product(form: Form, rows: jax.Array, matrix: jax.Array, axis: int) -> jax.Array:
+def _product(problem: Problem, rows: jax.Array, matrix: jax.Array, axis: int) -> jax.Array:
     """rows times matrix, summed over that axis of the matrix."""
     product = lax.dot_general(
         lax.collapse(rows, 0, -1),
         matrix,
         (((1,), (axis,)), ((), ())),
-        precision=form.precision,
-        preferred_element_type=form.dtypes.of_sums,
+        precision=problem.precision,
+        preferred_element_type=problem.dtypes.of_sums,
     )
     return product.reshape(*rows.shape[:-1], product.shape[-1])

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.ops._conv._form import Form
+from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._unfold import fold_window, unfold_window
 from jaxcnn.ops._window import Window
@@ -71,57 +71,68 @@ class Winograd:
         self.m = m
         self.transforms = TRANSFORMS[m]
 
-    def unsupported(self, form: Form) -> str | None:
-        """Why it cannot compute a form, if so."""
-        window = form.window
+    def unsupported(self, problem: Problem) -> str | None:
+        """Why it cannot compute a problem, if so."""
+        window = problem.window
         if set(window.size) != {TAPS}:
             return f"the kernel must have {TAPS} taps an axis, not {window.size}"
-        if {*window.stride, *window.dilation, form.groups} != {1}:
-            return f"stride, dilation and groups must be 1, not {window.stride}, {window.dilation} and {form.groups}"
+        if {*window.stride, *window.dilation, problem.groups} != {1}:
+            return f"stride, dilation and groups must be 1, not {window.stride}, {window.dilation} and {problem.groups}"
         return None
 
-    def correlate(self, form: Form, x: X, kernel: Kernel) -> Y:
+    def correlate(self, problem: Problem, x: X, kernel: Kernel) -> Y:
         """y = A^T (V U)."""
-        v, u = self._of_x(form, x), self._of_kernel(form, kernel)
-        places = self._contract(form, v, u, (v.ndim - 1,), (u.ndim - 2,))
-        tiles = _apply(self.transforms.of_y, places, form)
-        return fold_window(self._tiles_of_y(form), _columns(tiles, form)).astype(form.dtypes.y)
+        v, u = self._of_x(problem, x), self._of_kernel(problem, kernel)
+        places = self._contract(problem, v, u, (v.ndim - 1,), (u.ndim - 2,))
+        tiles = _apply(self.transforms.of_y, places, problem)
+        return fold_window(self._tiles_of_y(problem), _columns(tiles, problem)).astype(problem.dtypes.y)
 
-    def input_gradient(self, form: Form, kernel: Kernel, dy: Y) -> X:
+    def input_gradient(self, problem: Problem, dy: Y, kernel: Kernel) -> X:
         """dx = B (W U^T)."""
-        w, u = self._of_dy(form, dy), self._of_kernel(form, kernel)
-        places = self._contract(form, w, u, (w.ndim - 1,), (u.ndim - 1,))
-        tiles = _apply(self.transforms.of_x.T, places, form)
-        return fold_window(self._tiles_of_x(form), _columns(tiles, form)).astype(form.dtypes.x)
+        w, u = self._of_dy(problem, dy), self._of_kernel(problem, kernel)
+        places = self._contract(problem, w, u, (w.ndim - 1,), (u.ndim - 1,))
+        tiles = _apply(self.transforms.of_x.T, places, problem)
+        return fold_window(self._tiles_of_x(problem), _columns(tiles, problem)).astype(problem.dtypes.x)
 
-    def kernel_gradient(self, form: Form, x: X, dy: Y) -> Kernel:
+    def kernel_gradient(self, problem: Problem, x: X, dy: Y) -> Kernel:
         """dk = G^T (V^T W)."""
-        v, w = self._of_x(form, x), self._of_dy(form, dy)
-        images_and_tiles = tuple(range(len(form.window.size), v.ndim - 1))
-        places = self._contract(form, v, w, images_and_tiles, images_and_tiles)
-        return _apply(self.transforms.of_kernel.T, places, form).astype(form.dtypes.kernel)
+        v, w = self._of_x(problem, x), self._of_dy(problem, dy)
+        images_and_tiles = tuple(range(len(problem.window.size), v.ndim - 1))
+        places = self._contract(problem, v, w, images_and_tiles, images_and_tiles)
+        return _apply(self.transforms.of_kernel.T, places, problem).astype(problem.dtypes.kernel)
 
-    def _of_x(self, form: Form, x: jax.Array) -> jax.Array:
+    def _of_x(self, problem: Problem, x: jax.Array) -> jax.Array:
         """V = B^T x: (*a, N, *tiles, C_in)."""
-        return _apply(self.transforms.of_x, _places(x.astype(form.dtypes.of_sums), self._tiles_of_x(form)), form)
+        return _apply(
+            self.transforms.of_x, _places(x.astype(problem.dtypes.of_sums), self._tiles_of_x(problem)), problem
+        )
 
-    def _of_kernel(self, form: Form, kernel: jax.Array) -> jax.Array:
+    def _of_kernel(self, problem: Problem, kernel: jax.Array) -> jax.Array:
         """U = G k: (*a, C_in, C_out)."""
-        return _apply(self.transforms.of_kernel, kernel.astype(form.dtypes.x).astype(form.dtypes.of_sums), form)
+        return _apply(
+            self.transforms.of_kernel, kernel.astype(problem.dtypes.x).astype(problem.dtypes.of_sums), problem
+        )
 
-    def _of_dy(self, form: Form, dy: jax.Array) -> jax.Array:
+    def _of_dy(self, problem: Problem, dy: jax.Array) -> jax.Array:
         """W = A dy: (*a, N, *tiles, C_out)."""
-        return _apply(self.transforms.of_y.T, _places(dy.astype(form.dtypes.of_sums), self._tiles_of_y(form)), form)
+        return _apply(
+            self.transforms.of_y.T, _places(dy.astype(problem.dtypes.of_sums), self._tiles_of_y(problem)), problem
+        )
 
     def _contract(
-        self, form: Form, left: jax.Array, right: jax.Array, left_axes: tuple[int, ...], right_axes: tuple[int, ...]
+        self,
+        problem: Problem,
+        left: jax.Array,
+        right: jax.Array,
+        left_axes: tuple[int, ...],
+        right_axes: tuple[int, ...],
     ) -> jax.Array:
         """The sum of products over the named axes, apart for each place of the tile."""
-        places = tuple(range(len(form.window.size)))
-        return lax.dot_general(left, right, ((left_axes, right_axes), (places, places)), precision=form.precision)
+        places = tuple(range(len(problem.window.size)))
+        return lax.dot_general(left, right, ((left_axes, right_axes), (places, places)), precision=problem.precision)
 
-    def _tiles_of_x(self, form: Form) -> Window:
-        window, m = form.window, self.m
+    def _tiles_of_x(self, problem: Problem) -> Window:
+        window, m = problem.window, self.m
         padding = tuple(
             (lo, -(-out // m) * m + TAPS - 1 - h - lo)
             for h, out, (lo, _) in zip(window.shape, window.out, window.padding, strict=True)
@@ -129,16 +140,16 @@ class Winograd:
         axes = len(window.shape)
         return Window(window.shape, (m + TAPS - 1,) * axes, (m,) * axes, padding, (1,) * axes)
 
-    def _tiles_of_y(self, form: Form) -> Window:
-        out, m = form.window.out, self.m
+    def _tiles_of_y(self, problem: Problem) -> Window:
+        out, m = problem.window.out, self.m
         padding = tuple((0, -(-n // m) * m - n) for n in out)
         return Window(out, (m,) * len(out), (m,) * len(out), padding, (1,) * len(out))
 
 
-def _apply(matrix: np.ndarray, array: jax.Array, form: Form) -> jax.Array:
+def _apply(matrix: np.ndarray, array: jax.Array, problem: Problem) -> jax.Array:
     """The matrix along each of the first axes, one a spatial axis."""
     constant = jnp.asarray(matrix, array.dtype)
-    for axis in range(len(form.window.size)):
+    for axis in range(len(problem.window.size)):
         array = jnp.moveaxis(jnp.tensordot(constant, array, ((1,), (axis,)), precision="highest"), 0, axis)
     return array
 
@@ -151,8 +162,8 @@ def _places(array: jax.Array, tiles: Window) -> jax.Array:
     return jnp.moveaxis(rows, range(1 + axes, 1 + 2 * axes), range(axes))
 
 
-def _columns(places: jax.Array, form: Form) -> jax.Array:
+def _columns(places: jax.Array, problem: Problem) -> jax.Array:
     """(*size, N, *tiles, C) as the rows that `fold_window` takes: (N, *tiles, prod(size) C)."""
-    axes = len(form.window.size)
+    axes = len(problem.window.size)
     rows = jnp.moveaxis(places, range(axes), range(1 + axes, 1 + 2 * axes))
     return lax.collapse(rows, 1 + axes)

@@ -14,7 +14,7 @@ from jaxcnn.ops._window import Count, Padding, PerAxis, Shape, Window, as_int, i
 
 
 @dataclass(frozen=True)
-class Form:
+class Problem:
     """T(x, k, g) = sum(correlate(x, k) * g) for one geometry: static and hashable."""
 
     window: Window
@@ -39,8 +39,8 @@ class Form:
         dilation: PerAxis,
         groups: Count,
         precision: lax.PrecisionLike,
-    ) -> Form:
-        """The form of x (N, *spatial, C_in) and kernel (*k, C_in/groups, C_out), or a `ValueError` naming `op`."""
+    ) -> Problem:
+        """The problem of x (N, *spatial, C_in) and kernel (*k, C_in/groups, C_out), or a `ValueError` naming `op`."""
         x_shape, kernel_shape = tuple(x_shape), tuple(kernel_shape)
         if len(x_shape) < 3:
             refuse(op, f"x must be (N, *spatial, C_in) with at least one spatial axis, got shape {x_shape}")
@@ -73,8 +73,8 @@ class Form:
         images = None if is_symbolic(x_shape[0]) else int(x_shape[0])
         return cls(window, c_in, c_out, groups, dtypes, precision, images)
 
-    def of_gradients_along(self, dy: jax.Array) -> tuple[Form, jax.Array]:
-        """The form of the gradients' maps, and dy as they take it."""
+    def of_gradients_along(self, dy: jax.Array) -> tuple[Problem, jax.Array]:
+        """The problem of the gradients' maps, and dy as they take it."""
         dtypes, dy = self.dtypes.of_gradients_along(dy)
         return replace(self, dtypes=dtypes), dy
 
