@@ -17,7 +17,7 @@ import pytest
 import jaxcnn
 from experiments.gradients.mutants import MUTANTS
 from jaxcnn import ops, reference
-from jaxcnn.ops._conv._choose import ALGORITHMS, MAPS
+from jaxcnn.ops._conv._plan import ALGORITHMS, MAPS
 
 ROOT = Path(__file__).parents[1]
 PAPERS = (ROOT / "docs" / "papers.md").read_text()

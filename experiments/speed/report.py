@@ -12,7 +12,7 @@ import typer
 from experiments.report import insert, table
 from jaxcnn.bench import milliseconds
 from jaxcnn.bench._ops import geometries
-from jaxcnn.ops._conv import _choose
+from jaxcnn.ops._conv import _plan
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -129,17 +129,17 @@ def by_row(result: dict[str, Any]) -> str:
     named = {row["name"]: row["ways"] for row in result["rows"]}
     cases: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for geometry in geometries():
-        for which in _choose.MAPS:
-            row = _choose.row_for(which, "cpu", geometry.problem)
+        for which in _plan.MAPS:
+            row = _plan.row_for(which, "cpu", geometry.problem)
             if row and f"{which}: {geometry.name}" in named:
                 cases.setdefault((which, row.problems), []).append(named[f"{which}: {geometry.name}"])
     lines = []
-    for which in _choose.MAPS:
-        for row in _choose.TABLE["cpu", which]:
+    for which in _plan.MAPS:
+        for row in _plan.TABLE["cpu", which]:
             found = cases.get((which, row.problems), [])
             ratios = {
                 name: [ways["autodiff"]["min_ms"] / ways[name]["min_ms"] for ways in found]
-                for name in _choose.ALGORITHMS
+                for name in _plan.ALGORITHMS
                 if found and all(name in ways for ways in found)
             }
             own = ratios.pop(row.algorithm, [])
@@ -160,14 +160,14 @@ def by_row(result: dict[str, Any]) -> str:
 
 def choices(result: dict[str, Any]) -> str:
     """For each map and kind, how much faster than lax's own each algorithm is, and the one that is chosen today."""
-    problems = {f"{which}: {geometry.name}": geometry.problem for geometry in geometries() for which in _choose.MAPS}
+    problems = {f"{which}: {geometry.name}": geometry.problem for geometry in geometries() for which in _plan.MAPS}
     groups: dict[str, list[dict[str, float]]] = {}
     for row in result["rows"]:
         which, _, _ = row["name"].partition(":")
         times = {name: way["min_ms"] for name, way in row["ways"].items() if name != "ours"}
-        times["chosen"] = times[_choose.chosen(which, "cpu", problems[row["name"]])]
+        times["chosen"] = times[_plan.chosen(which, "cpu", problems[row["name"]])]
         groups.setdefault(row["group"], []).append(times)
-    algorithms = ("chosen", *_choose.ALGORITHMS)
+    algorithms = ("chosen", *_plan.ALGORITHMS)
     rows = []
     for group, members in sorted(groups.items()):
         cells = []

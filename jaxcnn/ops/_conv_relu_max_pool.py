@@ -41,8 +41,8 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops import _max_pool, _relu
 from jaxcnn.ops._arguments import float_array, image_array, refuse
-from jaxcnn.ops._conv import _choose, _chunks, _rule
-from jaxcnn.ops._conv._choose import Algorithm
+from jaxcnn.ops._conv import _chunks, _plan, _rule
+from jaxcnn.ops._conv._plan import Algorithm
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes, accumulator
 from jaxcnn.ops._max_pool import computed_once, first_maximum, gather, route, winner_bytes
@@ -135,7 +135,7 @@ def conv_relu_max_pool(
         groups=groups,
         precision=precision,
     )
-    problem = _choose.asked_for(op, problem, algorithm)
+    problem = _plan.asked_for(op, problem, algorithm)
     if bias.shape != (problem.c_out,):
         refuse(
             op, f"bias must be (C_out,) = ({problem.c_out},) for the kernel's output channels, got shape {bias.shape}"

@@ -18,7 +18,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import TypeCheckError
 
 from jaxcnn import ops, reference
-from jaxcnn.ops._conv import _choose
+from jaxcnn.ops._conv import _plan
 from jaxcnn.ops._conv._core import Core
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes
@@ -304,7 +304,7 @@ class TestManyTaps:
         ours = partial(ops.conv, **options, algorithm=algorithm)
         assert_agree(ours, partial(reference.conv, **options), integers(x), integers(kernel, seed=1))
 
-    @pytest.mark.parametrize("which", _choose.MAPS)
+    @pytest.mark.parametrize("which", _plan.MAPS)
     def test_toeplitz_by_rows_is_toeplitz_at_once(self, which: str, monkeypatch: pytest.MonkeyPatch) -> None:
         x, kernel = integers((2, 9, 8, 2)), integers((3, 2, 2, 3), seed=1)
         options: dict[str, Any] = {"stride": (2, 1), "dilation": (1, 2), "padding": ((1, 2), (0, 1))}
@@ -318,7 +318,7 @@ class TestManyTaps:
         expected = getattr(reference, which)(*args, **options)
         assert_equal_trees(jax.jit(f)(), expected)
         assert "while[" not in str(jax.make_jaxpr(f)()) and "scan[" not in str(jax.make_jaxpr(f)())
-        monkeypatch.setattr("jaxcnn.ops._conv._toeplitz.UNROLLED", 1)
+        monkeypatch.setattr("jaxcnn.ops._conv._algorithms._toeplitz.UNROLLED", 1)
         jax.clear_caches()
         assert_equal_trees(jax.jit(lambda: f())(), expected)
         assert "while[" in str(jax.make_jaxpr(lambda: f())()) or "scan[" in str(jax.make_jaxpr(lambda: f())())
@@ -355,7 +355,7 @@ class TestManyTaps:
                 groups=1,
                 precision=None,
             )
-            return _choose.chosen("correlate", "cpu", problem)
+            return _plan.chosen("correlate", "cpu", problem)
 
         assert chosen(16) == "direct"
 

@@ -16,7 +16,8 @@ from jax import lax
 from test_conv import GEOMETRIES, GOLDEN, MAPS, brute_kernel_gradient, convolutions
 
 from jaxcnn import ops, reference
-from jaxcnn.ops._conv import _choose, _chunks, _overhang, _split
+from jaxcnn.ops._conv import _chunks, _plan
+from jaxcnn.ops._conv._algorithms import _overhang, _split
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes
 
@@ -32,8 +33,8 @@ ONLY_WITH: dict[str, dict[str, Any]] = {
 }
 CAN = [
     pytest.param(name, which, id=f"{name} {which}")
-    for name, algorithm in _choose.ALGORITHMS.items()
-    for which in _choose.MAPS
+    for name, algorithm in _plan.ALGORITHMS.items()
+    for which in _plan.MAPS
     if hasattr(algorithm, which)
 ]
 
@@ -53,7 +54,7 @@ def small(name: str, batch: int) -> tuple[tuple[jax.Array, ...], dict[str, Any]]
 
 
 def can(name: str, which: str, x_shape: Any, kernel_shape: Any, options: dict[str, Any]) -> bool:
-    return _choose.unsupported(which, name, problem_of(x_shape, kernel_shape, options)) is None
+    return _plan.unsupported(which, name, problem_of(x_shape, kernel_shape, options)) is None
 
 
 @pytest.mark.parametrize(("name", "which"), CAN)
@@ -93,7 +94,7 @@ def test_any_geometry(
     assert_equal_trees(found, expected, roundings=ROUNDINGS.get(name, 0))
 
 
-@pytest.mark.parametrize("name", [name for name in _choose.ALGORITHMS if name not in ONLY_WITH])
+@pytest.mark.parametrize("name", [name for name in _plan.ALGORITHMS if name not in ONLY_WITH])
 def test_gradients_to_second_order(name: str) -> None:
     """By one algorithm throughout, a batch of three."""
     kernel_shape, options = {
@@ -377,7 +378,7 @@ class TestKernelGradientsInChunks:
 
 
 # x, kernel and options of a problem that a row is for, in the table's order
-IN_ORDER = [(platform, which, row) for (platform, which), rows in _choose.TABLE.items() for row in rows]
+IN_ORDER = [(platform, which, row) for (platform, which), rows in _plan.TABLE.items() for row in rows]
 ROWS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((1, 8, 8, 1), (3, 3, 1, 2), {}),
     ((1, 8, 8, 4), (3, 3, 1, 4), {"groups": 4}),
@@ -423,9 +424,9 @@ def test_every_row_of_the_choosers_table_is_reached(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(_overhang, "ONE_CORE", True)  # as on jax 0.10
     for (platform, which, row), (x_shape, kernel_shape, options) in zip(IN_ORDER, ROWS, strict=True):
         problem = problem_of(x_shape, kernel_shape, options, np.float32)
-        assert _choose.row_for(which, platform, problem) is row
-        assert _choose.chosen(which, platform, problem) == row.algorithm
-        assert _choose.chosen(which, "tpu", problem) == "direct"
+        assert _plan.row_for(which, platform, problem) is row
+        assert _plan.chosen(which, platform, problem) == row.algorithm
+        assert _plan.chosen(which, "tpu", problem) == "direct"
 
 
 def test_under_vmap_a_canonical_kernel_gradient_is_chosen_otherwise_and_asked_for_stays() -> None:
@@ -452,7 +453,7 @@ def test_under_vmap_a_canonical_kernel_gradient_is_chosen_otherwise_and_asked_fo
     ids=[f"{which}, {row.problems}" for _, which, row in IN_ORDER],
 )
 def test_what_is_chosen_is_at_most_four_times_as_far_off_as_direct(
-    which: str, row: _choose.Row, problem: tuple[Any, ...]
+    which: str, row: _plan.Row, problem: tuple[Any, ...]
 ) -> None:
     """In float32, against float64, at the greatest of eight draws of each."""
     x_shape, kernel_shape, options = problem

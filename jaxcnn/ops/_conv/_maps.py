@@ -17,8 +17,8 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxcnn.ops._arguments import float_array, image_array, refuse, shape_tuple
-from jaxcnn.ops._conv import _choose, _rule
-from jaxcnn.ops._conv._choose import Algorithm
+from jaxcnn.ops._conv import _plan, _rule
+from jaxcnn.ops._conv._plan import Algorithm
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes, preferred
 from jaxcnn.ops._meshes import varying_alike
@@ -163,7 +163,7 @@ def correlate(
         groups=groups,
         precision=precision,
     )
-    problem = _choose.asked_for("correlate", problem, algorithm, ("correlate",))
+    problem = _plan.asked_for("correlate", problem, algorithm, ("correlate",))
     return _rule.correlate(problem, *varying_alike(x, kernel))
 
 
@@ -220,7 +220,7 @@ def input_gradient(
         groups=groups,
         precision=precision,
     )
-    problem = _choose.asked_for("input_gradient", problem, algorithm, ("input_gradient",))
+    problem = _plan.asked_for("input_gradient", problem, algorithm, ("input_gradient",))
     _refuse_other_dy("input_gradient", problem, dy, x_shape, kernel.shape)
     return _rule.input_gradient(problem, *varying_alike(dy, kernel))
 
@@ -278,7 +278,7 @@ def kernel_gradient(
         groups=groups,
         precision=precision,
     )
-    problem = _choose.asked_for("kernel_gradient", problem, algorithm, ("kernel_gradient",))
+    problem = _plan.asked_for("kernel_gradient", problem, algorithm, ("kernel_gradient",))
     _refuse_other_dy("kernel_gradient", problem, dy, x.shape, kernel_shape)
     return _rule.kernel_gradient(problem, *varying_alike(x, dy))
 

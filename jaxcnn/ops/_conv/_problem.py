@@ -24,7 +24,7 @@ class Problem:
     dtypes: Dtypes
     precision: lax.PrecisionLike
     images: int | None  # the batch, where it is known
-    algorithms: tuple[str, str, str] = ("auto", "auto", "auto")  # of the three maps, as in `_choose`
+    algorithms: tuple[str, str, str] = ("auto", "auto", "auto")  # of the three maps, as in `_plan`
 
     @classmethod
     def of(

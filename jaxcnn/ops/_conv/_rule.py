@@ -45,9 +45,9 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxcnn.ops import _add_bias, _plain
 from jaxcnn.ops._arguments import float_array, image_array, refuse
-from jaxcnn.ops._conv import _border, _choose
-from jaxcnn.ops._conv._choose import Algorithm
+from jaxcnn.ops._conv import _border, _plan
 from jaxcnn.ops._conv._core import Core, around, inside
+from jaxcnn.ops._conv._plan import Algorithm
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes, accumulator
 from jaxcnn.ops._meshes import laid_out, varying_alike
@@ -166,7 +166,7 @@ def conv(
     if padding_mode != "zeros":
         x = _extended(x, problem.window, padding_mode)
         problem = problem_of(x.shape, padding=0)
-    problem = _choose.asked_for("conv", problem, algorithm)
+    problem = _plan.asked_for("conv", problem, algorithm)
     if bias is None:
         return correlate(problem, *varying_alike(x, kernel))
     unrounded = replace(problem, dtypes=dtypes.unrounded)
@@ -213,7 +213,7 @@ def _y(problem: Problem, x: X, kernel: Kernel) -> Y:
     """dT/dg [R 1]."""
     places = [(x, axis) for axis in range(x.ndim - 1)]
     return laid_out(
-        partial(_choose.run, "correlate", problem),
+        partial(_plan.run, "correlate", problem),
         x,
         kernel,
         shape=(x.shape[0], *problem.window.out, problem.c_out),
@@ -225,7 +225,7 @@ def _dx(problem: Problem, dy: Y, kernel: Kernel) -> X:
     """dT/dx [R 6, 8; V 34, 38]."""
     places = [(dy, axis) for axis in range(dy.ndim - 1)]
     return laid_out(
-        partial(_choose.run, "input_gradient", problem),
+        partial(_plan.run, "input_gradient", problem),
         dy,
         kernel,
         shape=(dy.shape[0], *problem.window.shape, problem.c_in),
@@ -237,7 +237,7 @@ def _dk(problem: Problem, x: X, dy: Y) -> Kernel:
     """dT/dk [R 5, 7, 9; V 33, 37]."""
     channels = ((x, x.ndim - 1) if problem.groups == 1 else None, (dy, dy.ndim - 1))
     return laid_out(
-        partial(_choose.run, "kernel_gradient", problem),
+        partial(_plan.run, "kernel_gradient", problem),
         x,
         dy,
         shape=(*problem.window.size, problem.c_in // problem.groups, problem.c_out),

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.ops._conv import _direct, _overhang, _phases
+from jaxcnn.ops._conv._algorithms import _direct, _overhang, _phases
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from jaxcnn.ops._conv import _direct
+from jaxcnn.ops._conv._algorithms import _direct
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.ops._conv._direct import kernel_gradient_padding
+from jaxcnn.ops._conv._algorithms._direct import kernel_gradient_padding
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 

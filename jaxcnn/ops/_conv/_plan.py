@@ -14,7 +14,7 @@ from jax.custom_batching import custom_vmap
 
 from jaxcnn.ops._arguments import refuse
 from jaxcnn.ops._bounds import UNROLLED, may_lay_out
-from jaxcnn.ops._conv import (
+from jaxcnn.ops._conv._algorithms import (
     _canonical,
     _direct,
     _fft,
@@ -26,10 +26,10 @@ from jaxcnn.ops._conv import (
     _taps,
     _toeplitz,
 )
+from jaxcnn.ops._conv._algorithms._winograd import Winograd
 from jaxcnn.ops._conv._core import Core
 from jaxcnn.ops._conv._finite import where_finite
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._conv._winograd import Winograd
 
 MAPS = ("correlate", "input_gradient", "kernel_gradient")
 ALGORITHMS: dict[str, Any] = {

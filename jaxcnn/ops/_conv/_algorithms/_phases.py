@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.ops._conv import _overhang
-from jaxcnn.ops._conv._direct import flip_and_transpose
+from jaxcnn.ops._conv._algorithms import _overhang
+from jaxcnn.ops._conv._algorithms._direct import flip_and_transpose
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 
