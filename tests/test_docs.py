@@ -17,7 +17,7 @@ import pytest
 import jaxcnn
 from experiments.gradients.mutants import MUTANTS
 from jaxcnn import ops, reference
-from jaxcnn.ops._conv._plan import ALGORITHMS, MAPS
+from jaxcnn.ops._conv._algorithms import ALGORITHMS
 
 ROOT = Path(__file__).parents[1]
 PAPERS = (ROOT / "docs" / "papers.md").read_text()
@@ -109,12 +109,11 @@ def test_the_readmes_algorithms_run() -> None:
         for names, columns in re.findall(r'^\| (`".*?"`) \| (.*) \|$', README, re.MULTILINE)
         for name in re.findall(r'"(\w+)"', names)
     }
-    has = {name: [which for which in MAPS if hasattr(algorithm, which)] for name, algorithm in ALGORITHMS.items()}
-    words = {"correlate": "forward", "input_gradient": "input gradient", "kernel_gradient": "kernel gradient"}
+    has = {name: list(algorithm.maps) for name, algorithm in ALGORITHMS.items()}
     assert named == {
-        name: "all" if len(maps) == 3 else ", ".join(words[which] for which in maps) for name, maps in has.items()
+        name: "all" if len(maps) == 3 else ", ".join(f"`{which}`" for which in maps) for name, maps in has.items()
     }
-    line = re.search(r"for forward, input gradient and kernel gradient: `(\(.*?\))`", README, re.DOTALL)
+    line = re.search(r"a mapping from maps to names, as `(\{.*?\})`", README, re.DOTALL)
     assert line is not None
     algorithms = ast.literal_eval(line[1])
     x, kernel = jnp.ones((2, 6, 6, 2)), jnp.ones((3, 3, 2, 4))

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from experiments.speed.report import measured, ratios_of_rows
+
 ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "experiments" / "speed" / "results"
 RATIO = """
@@ -47,3 +49,9 @@ def test_at_least_half_of_the_committed_ratio(what: str, case: str) -> None:
     assert done.returncode == 0, done.stderr
     committed = ratios(json.loads((COMMITTED / f"{what}.json").read_text()))
     assert float(done.stdout) >= committed[case] / 2
+
+
+def test_the_measurements_beside_the_choice_are_the_committed_ones() -> None:
+    result = json.loads((COMMITTED / "tune.json").read_text())
+    found = {row: measured(ratios.get(row.algorithm, [])) for row, ratios in ratios_of_rows(result).items()}
+    assert {row.problems: row.measured for row in found} == {row.problems: those for row, those in found.items()}

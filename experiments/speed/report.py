@@ -12,7 +12,11 @@ import typer
 from experiments.report import insert, table
 from jaxcnn.bench import milliseconds
 from jaxcnn.bench._ops import geometries
-from jaxcnn.ops._conv import _plan
+from jaxcnn.ops._conv._algorithm import MAPS
+from jaxcnn.ops._conv._algorithms import ALGORITHMS, DIRECT
+from jaxcnn.ops._conv._plan import chosen, row_for
+from jaxcnn.ops._conv._row import Measured, Row
+from jaxcnn.ops._conv._table import TABLE
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -124,29 +128,55 @@ def losers(result: dict[str, Any]) -> str:
     return table(("below 0.9", "ours, ms", "autodiff / ours, minima", "medians"), rows) if rows else "None."
 
 
+def as_of_today(result: dict[str, Any]) -> dict[str, Any]:
+    """The result of `--tune` by today's names: up to 3603d59 what `direct` does on a CPU was timed as "overhang"."""
+    problems = {f"{which}: {geometry.name}": geometry.problem for geometry in geometries() for which in MAPS}
+    rows = []
+    for row in result["rows"]:
+        which, _, _ = row["name"].partition(":")
+        ways = dict(row["ways"])
+        longer = ways.pop("overhang", None)
+        if longer and DIRECT.on_a_cpu(which, problems[row["name"]]):
+            ways["direct"] = longer
+        rows.append({**row, "ways": ways})
+    return {**result, "rows": rows}
+
+
+def ratios_of_rows(result: dict[str, Any]) -> dict[Row, dict[str, list[float]]]:
+    """For each row of the table for a CPU, autodiff's time over each algorithm's that can compute all of its cases."""
+    named = {row["name"]: row["ways"] for row in as_of_today(result)["rows"]}
+    cases: dict[Row, list[dict[str, Any]]] = {row: [] for row in TABLE if row.platform == "cpu"}
+    for geometry in geometries():
+        for which in MAPS:
+            row = row_for(which, "cpu", geometry.problem)
+            if row and f"{which}: {geometry.name}" in named:
+                cases[row].append(named[f"{which}: {geometry.name}"])
+    return {
+        row: {
+            name: [ways["autodiff"]["min_ms"] / ways[name]["min_ms"] for ways in found]
+            for name in ALGORITHMS
+            if found and all(name in ways for ways in found)
+        }
+        for row, found in cases.items()
+    }
+
+
+def measured(ratios: list[float]) -> Measured | None:
+    """What the table of the choice says of a row."""
+    if not ratios:
+        return None
+    return Measured(round(min(ratios), 2), round(median(ratios), 2), round(max(ratios), 1), len(ratios))
+
+
 def by_row(result: dict[str, Any]) -> str:
     """For each row of the chooser's table for a CPU: what it gives over its problems, and the next best."""
-    named = {row["name"]: row["ways"] for row in result["rows"]}
-    cases: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for geometry in geometries():
-        for which in _plan.MAPS:
-            row = _plan.row_for(which, "cpu", geometry.problem)
-            if row and f"{which}: {geometry.name}" in named:
-                cases.setdefault((which, row.problems), []).append(named[f"{which}: {geometry.name}"])
     lines = []
-    for which in _plan.MAPS:
-        for row in _plan.TABLE["cpu", which]:
-            found = cases.get((which, row.problems), [])
-            ratios = {
-                name: [ways["autodiff"]["min_ms"] / ways[name]["min_ms"] for ways in found]
-                for name in _plan.ALGORITHMS
-                if found and all(name in ways for ways in found)
-            }
-            own = ratios.pop(row.algorithm, [])
-            others = sorted(((median(values), name) for name, values in ratios.items()), reverse=True)
-            range_of = f"{min(own):.2f} / {median(own):.2f} / {max(own):.1f}" if own else "not in the grid"
-            best = f"{others[0][1]}: {others[0][0]:.2f}" if others else ""
-            lines.append((which, row.problems, row.algorithm, str(len(found)), range_of, best))
+    for row, ratios in ratios_of_rows(result).items():
+        own = measured(ratios.pop(row.algorithm, []))
+        others = sorted(((median(values), name) for name, values in ratios.items()), reverse=True)
+        range_of = f"{own.least:.2f} / {own.median:.2f} / {own.greatest:.1f}" if own else "not in the grid"
+        best = f"{others[0][1]}: {others[0][0]:.2f}" if others else ""
+        lines.append((row.which, row.problems, row.algorithm, str(own.cases if own else 0), range_of, best))
     head = (
         "map",
         "problems",
@@ -160,14 +190,14 @@ def by_row(result: dict[str, Any]) -> str:
 
 def choices(result: dict[str, Any]) -> str:
     """For each map and kind, how much faster than lax's own each algorithm is, and the one that is chosen today."""
-    problems = {f"{which}: {geometry.name}": geometry.problem for geometry in geometries() for which in _plan.MAPS}
+    problems = {f"{which}: {geometry.name}": geometry.problem for geometry in geometries() for which in MAPS}
     groups: dict[str, list[dict[str, float]]] = {}
-    for row in result["rows"]:
+    for row in as_of_today(result)["rows"]:
         which, _, _ = row["name"].partition(":")
         times = {name: way["min_ms"] for name, way in row["ways"].items() if name != "ours"}
-        times["chosen"] = times[_plan.chosen(which, "cpu", problems[row["name"]])]
+        times["chosen"] = times[chosen(which, "cpu", problems[row["name"]]).name]
         groups.setdefault(row["group"], []).append(times)
-    algorithms = ("chosen", *_plan.ALGORITHMS)
+    algorithms = ("chosen", *ALGORITHMS)
     rows = []
     for group, members in sorted(groups.items()):
         cells = []

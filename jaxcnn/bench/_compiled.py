@@ -25,7 +25,7 @@ from jaxcnn import ops
 from jaxcnn.bench._ops import Geometry, geometries, map_case, pool_case
 from jaxcnn.bench._run import Case
 from jaxcnn.bench._steps import idiomatic, steps_cases
-from jaxcnn.ops._conv import _plan
+from jaxcnn.ops._conv._algorithm import MAPS
 
 TARGETS = ("h100", "tpu-v5e")
 NO_TPU_AT_HAND = {
@@ -47,7 +47,7 @@ def compiled_cases(*, quick: bool = False) -> list[Case]:
     if quick:
         return [case for case in steps if case.name.startswith("lenet")]
     first_of_each_kind = {geometry.kind: geometry for geometry in reversed(geometries())}.values()
-    convolutions = [map_case(g, which) for g in (*first_of_each_kind, *LAST_MAPS) for which in _plan.MAPS]
+    convolutions = [map_case(g, which) for g in (*first_of_each_kind, *LAST_MAPS) for which in MAPS]
     pools = [
         pool_case(op, (128, 28, 28, 32), size, stride)
         for op in ("max_pool", "avg_pool")

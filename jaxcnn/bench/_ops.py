@@ -15,7 +15,8 @@ from jax import lax
 
 from jaxcnn import ops, reference
 from jaxcnn.bench._run import Case
-from jaxcnn.ops._conv import _plan
+from jaxcnn.ops._conv._algorithm import MAPS
+from jaxcnn.ops._conv._algorithms import ALGORITHMS
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes
 
@@ -159,7 +160,7 @@ def ops_cases(*, quick: bool = False, tune: bool = False) -> Iterator[Case]:
         tune: each supporting algorithm as a way of its own, instead of the rewrite.
     """
     for geometry in geometries()[:: 10 if quick else 1]:
-        for which in _plan.MAPS:
+        for which in MAPS:
             yield map_case(geometry, which, tune)
     if not tune:
         yield from _pool_cases(quick)
@@ -177,8 +178,8 @@ def map_case(geometry: Geometry, which: str, tune: bool = False) -> Case:
         "autodiff": partial(_by, reference, which, geometry),
     }
     if tune:
-        for name in _plan.ALGORITHMS:
-            if _plan.unsupported(which, name, geometry.problem) is None:
+        for name, algorithm in ALGORITHMS.items():
+            if algorithm.cannot(which, geometry.problem) is None:
                 ways[name] = partial(_by, ops, which, geometry, algorithm=name)
     elif geometry.groups == 1 and which != "correlate":
         ways["rewrite"] = partial(_by_rewrite, which, geometry)

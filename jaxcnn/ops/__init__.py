@@ -6,7 +6,9 @@
 import inspect
 
 from jaxcnn.ops._avg_pool import avg_pool as avg_pool
+from jaxcnn.ops._conv import Plan as Plan
 from jaxcnn.ops._conv import conv as conv
+from jaxcnn.ops._conv import conv_plan as conv_plan
 from jaxcnn.ops._conv import correlate as correlate
 from jaxcnn.ops._conv import input_gradient as input_gradient
 from jaxcnn.ops._conv import kernel_gradient as kernel_gradient

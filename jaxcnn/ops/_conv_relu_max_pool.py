@@ -41,8 +41,8 @@ from jax.typing import ArrayLike
 
 from jaxcnn.ops import _max_pool, _relu
 from jaxcnn.ops._arguments import float_array, image_array, refuse
-from jaxcnn.ops._conv import _chunks, _plan, _rule
-from jaxcnn.ops._conv._plan import Algorithm
+from jaxcnn.ops._conv import _chunks, _rule
+from jaxcnn.ops._conv._plan import Algorithms, Planned, asked_for
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes, accumulator
 from jaxcnn.ops._max_pool import computed_once, first_maximum, gather, route, winner_bytes
@@ -67,7 +67,7 @@ def reference(
     dilation: PerAxis = 1,
     groups: Count = 1,
     precision: lax.PrecisionLike = None,
-    algorithm: Algorithm = "auto",
+    algorithm: Algorithms = "auto",
     pool_stride: PerAxis | None = None,
     pool_padding: Padding = 0,
     pool_dilation: PerAxis = 1,
@@ -89,7 +89,7 @@ def conv_relu_max_pool(
     dilation: PerAxis = 1,
     groups: Count = 1,
     precision: lax.PrecisionLike = None,
-    algorithm: Algorithm = "auto",
+    algorithm: Algorithms = "auto",
     pool_stride: PerAxis | None = None,
     pool_padding: Padding = 0,
     pool_dilation: PerAxis = 1,
@@ -135,41 +135,41 @@ def conv_relu_max_pool(
         groups=groups,
         precision=precision,
     )
-    problem = _plan.asked_for(op, problem, algorithm)
+    planned = asked_for(op, problem, algorithm)
     if bias.shape != (problem.c_out,):
         refuse(
             op, f"bias must be (C_out,) = ({problem.c_out},) for the kernel's output channels, got shape {bias.shape}"
         )
     z_shape = (x.shape[0], *problem.window.out, problem.c_out)
     pool = Window.of(op, z_shape, window, pool_stride, pool_padding, pool_dilation)
-    return _conv_relu_max_pool(problem, pool, bias.dtype, *varying_alike(x, kernel, bias))
+    return _conv_relu_max_pool(planned, pool, bias.dtype, *varying_alike(x, kernel, bias))
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("problem", "pool", "bias_dtype"))
+@partial(jax.custom_vjp, nondiff_argnames=("planned", "pool", "bias_dtype"))
 def _conv_relu_max_pool(
-    problem: Problem, pool: Window, bias_dtype: np.dtype, x: X, kernel: Kernel, bias: Bias
+    planned: Planned, pool: Window, bias_dtype: np.dtype, x: X, kernel: Kernel, bias: Bias
 ) -> Pooled:
-    return _pooled(problem, pool, x, kernel, bias)[0]
+    return _pooled(planned, pool, x, kernel, bias)[0]
 
 
 def _conv_relu_max_pool_fwd(
-    problem: Problem, pool: Window, bias_dtype: np.dtype, x: X, kernel: Kernel, bias: Bias
+    planned: Planned, pool: Window, bias_dtype: np.dtype, x: X, kernel: Kernel, bias: Bias
 ) -> tuple[jax.Array, Saved]:
-    y, winner = _pooled(problem, pool, x, kernel, bias)
+    y, winner = _pooled(planned, pool, x, kernel, bias)
     return y, (x, kernel, winner)
 
 
 def _conv_relu_max_pool_bwd(
-    problem: Problem, pool: Window, bias_dtype: np.dtype, saved: Saved, dy: Pooled
+    planned: Planned, pool: Window, bias_dtype: np.dtype, saved: Saved, dy: Pooled
 ) -> tuple[X, Kernel, Bias]:
     x, kernel, winner = saved
     to_somebody = jnp.where(winner < pool.tap_count, dy, 0)
     db = jnp.sum(to_somebody, axis=tuple(range(dy.ndim - 1)), dtype=accumulator(dy.dtype))  # [R 4]
-    chunk = _images_a_chunk(problem, x)
-    gradients = (
-        partial(_gradients, problem, pool) if chunk is None else partial(_gradients_by_platform, problem, pool, chunk)
-    )
-    dx, dk = gradients(x, kernel, winner, dy)
+    chunk = _images_a_chunk(planned, x)
+    if chunk is None:
+        dx, dk = _gradients(planned, pool, x, kernel, winner, dy)
+    else:
+        dx, dk = _gradients_by_platform(planned, pool, chunk, x, kernel, winner, dy)
     dx, dk = laid_out_as(dx, jax.typeof(x)), laid_out_as(dk.astype(kernel.dtype), jax.typeof(kernel))
     return dx, dk, db.astype(bias_dtype)
 
@@ -177,49 +177,50 @@ def _conv_relu_max_pool_bwd(
 _conv_relu_max_pool.defvjp(_conv_relu_max_pool_fwd, _conv_relu_max_pool_bwd)
 
 
-def _pooled(problem: Problem, pool: Window, x: X, kernel: Kernel, bias: Bias) -> tuple[jax.Array, jax.Array]:
+def _pooled(planned: Planned, pool: Window, x: X, kernel: Kernel, bias: Bias) -> tuple[jax.Array, jax.Array]:
     """y and winner; `nobody` is the number of taps."""
-    z = _rule.correlate(replace(problem, dtypes=problem.dtypes.unrounded), x, kernel)
-    z = (z + lax.expand_dims(bias.astype(z.dtype), range(z.ndim - 1))).astype(problem.dtypes.y)
+    z = _rule.correlate(planned.but(dtypes=planned.problem.dtypes.unrounded), x, kernel)
+    z = (z + lax.expand_dims(bias.astype(z.dtype), range(z.ndim - 1))).astype(planned.problem.dtypes.y)
     z = lax.optimization_barrier(z)  # or XLA:CPU may compute it again for every tap of the window that reads it
     greatest, winner = first_maximum(pool, dividing(z, (z.shape[0], *pool.out, z.shape[-1])))
     winner = jnp.where(greatest > 0, winner, winner.dtype.type(pool.tap_count))
     return jnp.maximum(greatest, 0), computed_once(winner, greatest=pool.tap_count)
 
 
-def _gradients(problem: Problem, pool: Window, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled) -> tuple[X, Kernel]:
+def _gradients(planned: Planned, pool: Window, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled) -> tuple[X, Kernel]:
     """dx, and dk in the dtype of its sums."""
     dz = route(pool, dy, winner)  # [V 3.3], [R 1.4, 1.5]
-    dx, dk = _rule.input_gradient(problem, dz, kernel), _rule.kernel_gradient(_summing(problem), x, dz)
+    dx, dk = _rule.input_gradient(planned, dz, kernel), _rule.kernel_gradient(_summing(planned), x, dz)
     return dx, dk  # [R 6; V 38], [R 5; V 37]
 
 
-def _summing(problem: Problem) -> Problem:
-    """The problem with the kernel, and dk, in the dtype of its sums."""
-    return replace(problem, dtypes=replace(problem.dtypes, kernel=problem.dtypes.of_sums))
+def _summing(planned: Planned) -> Planned:
+    """The same with the kernel, and dk, in the dtype of its sums."""
+    dtypes = planned.problem.dtypes
+    return planned.but(dtypes=replace(dtypes, kernel=dtypes.of_sums))
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("problem", "pool", "chunk"))
+@partial(jax.custom_vjp, nondiff_argnames=("planned", "pool", "chunk"))
 def _gradients_by_platform(
-    problem: Problem, pool: Window, chunk: int, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled
+    planned: Planned, pool: Window, chunk: int, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled
 ) -> tuple[X, Kernel]:
     """The same, by chunks on a CPU. Its own gradients are of all at once: jax 0.10 mixes up what loops within keep."""
-    by_chunks = partial(_gradients_by_chunks, problem, pool, chunk)
-    return lax.platform_dependent(x, kernel, winner, dy, cpu=by_chunks, default=partial(_gradients, problem, pool))
+    by_chunks = partial(_gradients_by_chunks, planned, pool, chunk)
+    return lax.platform_dependent(x, kernel, winner, dy, cpu=by_chunks, default=partial(_gradients, planned, pool))
 
 
-def _gradients_by_platform_fwd(problem: Problem, pool: Window, chunk: int, *args: jax.Array) -> tuple[Any, Any]:
-    return _gradients_by_platform(problem, pool, chunk, *args), args
+def _gradients_by_platform_fwd(planned: Planned, pool: Window, chunk: int, *args: jax.Array) -> tuple[Any, Any]:
+    return _gradients_by_platform(planned, pool, chunk, *args), args
 
 
 def _gradients_by_platform_bwd(
-    problem: Problem, pool: Window, chunk: int, args: Any, along: tuple[X, Kernel]
+    planned: Planned, pool: Window, chunk: int, args: Any, along: tuple[X, Kernel]
 ) -> tuple[X, Kernel, None, Pooled]:
     """Of <dx, a> + <dk, b> = T(a, k, dz) + T(x, b, dz), with T of (B1) and dz linear in dy."""
     (x, kernel, winner, dy), (a, b) = args, along
-    dz, summing = route(pool, dy, winner), _summing(problem)
-    of_dz = _rule.correlate(problem, a, kernel) + _rule.correlate(summing, x, b)
-    of_x, of_kernel = _rule.input_gradient(summing, dz, b), _rule.kernel_gradient(problem, a, dz)
+    dz, summing = route(pool, dy, winner), _summing(planned)
+    of_dz = _rule.correlate(planned, a, kernel) + _rule.correlate(summing, x, b)
+    of_x, of_kernel = _rule.input_gradient(summing, dz, b), _rule.kernel_gradient(planned, a, dz)
     return of_x, of_kernel, None, gather(pool, of_dz, winner)
 
 
@@ -227,30 +228,24 @@ _gradients_by_platform.defvjp(_gradients_by_platform_fwd, _gradients_by_platform
 
 
 def _gradients_by_chunks(
-    problem: Problem, pool: Window, chunk: int, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled
+    planned: Planned, pool: Window, chunk: int, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled
 ) -> tuple[X, Kernel]:
     """The same, of some images at a time: dz is never whole, and both maps find it in the cache."""
-    batch = x.shape[0]
 
-    def of(start: jax.Array | int, images: int) -> tuple[X, Kernel]:
-        x_part, winner_part, dy_part = (lax.dynamic_slice_in_dim(a, start, images) for a in (x, winner, dy))
-        return _gradients(replace(problem, images=images), pool, x_part, kernel, winner_part, dy_part)
+    def of(x: jax.Array, winner: jax.Array, dy: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+        dx, dk = _gradients(planned.but(images=x.shape[0]), pool, x, kernel, winner, dy)
+        return [dx], [dk]
 
-    def with_more(sums: tuple[X, Kernel], start: jax.Array | int, images: int) -> tuple[X, Kernel]:
-        (dx, dk), (dx_part, dk_part) = sums, of(start, images)
-        return lax.dynamic_update_slice_in_dim(dx, dx_part, start, 0), dk + dk_part
-
-    zeros = jnp.zeros(x.shape, x.dtype), jnp.zeros(kernel.shape, problem.dtypes.of_sums)
-    sums = varying_alike(x, *zeros)[1:]
-    sums = lax.fori_loop(0, batch // chunk, lambda i, sums: with_more(sums, i * chunk, chunk), sums)
-    return with_more(sums, batch - batch % chunk, batch % chunk) if batch % chunk else sums
+    (dx,), (dk,) = _chunks.in_chunks(of, chunk, x, winner, dy)
+    return dx, dk
 
 
-def _images_a_chunk(problem: Problem, x: X) -> int | None:
+def _images_a_chunk(planned: Planned, x: X) -> int | None:
     """How many images' dz and patches of x fill a chunk: rather a divisor of the batch, if it is over half as many.
 
     Nothing where all fit, where the batch is not known, or where x lies on an explicit mesh.
     """
+    problem = planned.problem
     batch = problem.images
     if not batch or is_explicitly_sharded(x):
         return None

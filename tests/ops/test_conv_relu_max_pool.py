@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from jaxcnn import ops, reference
 from jaxcnn.ops import _conv_relu_max_pool
+from jaxcnn.ops._conv._plan import Planned
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes
 
@@ -58,7 +59,7 @@ BLOCKS: dict[str, dict[str, Any]] = {
         "pool_stride": 1,
         "pool_dilation": (2, 1),
         "precision": "highest",
-        "algorithm": ("im2col", "taps", "direct"),
+        "algorithm": {"correlate": "im2col", "input_gradient": "taps", "kernel_gradient": "direct"},
     },
 }
 
@@ -95,7 +96,7 @@ def test_some_images_at_a_time(monkeypatch: pytest.MonkeyPatch, batch: int, chun
     problem = Problem.of(
         "conv", args[0].shape, args[1].shape, Dtypes(*[np.dtype(float)] * 3), **OF_CONV, groups=1, precision=None
     )
-    assert _conv_relu_max_pool._images_a_chunk(problem, args[0]) == chunk
+    assert _conv_relu_max_pool._images_a_chunk(Planned(problem, ops.Plan()), args[0]) == chunk
 
     def block(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         return ops.conv_relu_max_pool(x, kernel, bias, 2, padding=1)

@@ -1,4 +1,4 @@
-"""Sums over images, a chunk of the batch at a time.
+"""Some images at a time: what is made of each image, and sums over them.
 
 What a kernel gradient makes of each image on its way (patches, a tap's slices) is larger than the image. Of a whole
 batch it would leave the cache, and costs more to write than the products cost to compute; of a chunk it fills 1 MiB a
@@ -14,14 +14,18 @@ from functools import partial
 from math import prod
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
 from jaxcnn.ops._conv._problem import Problem
+from jaxcnn.ops._meshes import varying_alike
 
 CHUNK_BYTES = 2**20 * (os.cpu_count() or 1)
 
 Product = Callable[[Problem, jax.Array, jax.Array], jax.Array]
+Arrays = list[jax.Array]
+OfImages = Callable[..., tuple[Arrays, Arrays]]
 
 
 def summed(product: Product, problem: Problem, x: jax.Array, dy: jax.Array) -> jax.Array:
@@ -41,20 +45,37 @@ def images_a_chunk(problem: Problem, x: jax.Array) -> int:
 
 
 def _by_chunks_of_images(product: Product, problem: Problem, x: jax.Array, dy: jax.Array) -> jax.Array:
-    batch, chunk = x.shape[0], images_a_chunk(problem, x)
-    if not isinstance(batch, int) or batch <= chunk:  # a symbolic batch (jax.export) cannot be cut
-        return product(problem, x, dy)
-
-    def add_chunk(i: jax.Array, dk: jax.Array) -> jax.Array:
-        part = [lax.dynamic_slice_in_dim(array, i * chunk, chunk) for array in (x, dy)]
-        return dk + product(problem, *part)
-
-    # the sum starts from the first chunk, not from zeros, so that it has the chunk's type under shard_map too
-    whole = batch // chunk
-    dk = lax.fori_loop(1, whole, add_chunk, product(problem, x[:chunk], dy[:chunk]))
-    if batch % chunk:
-        dk = dk + product(problem, x[whole * chunk :], dy[whole * chunk :])
+    _, (dk,) = in_chunks(lambda x, dy: ([], [product(problem, x, dy)]), images_a_chunk(problem, x), x, dy)
     return dk
+
+
+def in_chunks(f: OfImages, chunk: int, *arrays: jax.Array) -> tuple[Arrays, Arrays]:
+    """f(*arrays), of so many images at a time.
+
+    Args:
+        f: gives arrays of each image, the batch first, and sums over images.
+        chunk: how many images.
+        arrays: with the batch first.
+    """
+    batch = arrays[0].shape[0]
+    if not isinstance(batch, int) or batch <= chunk:  # a symbolic batch (jax.export) cannot be cut
+        return f(*arrays)
+
+    def of(start: jax.Array | int, images: int) -> tuple[Arrays, Arrays]:
+        return f(*(lax.dynamic_slice_in_dim(array, start, images) for array in arrays))
+
+    def with_more(found: tuple[Arrays, Arrays], start: jax.Array | int, images: int) -> tuple[Arrays, Arrays]:
+        (of_each, sums), (own, more) = found, of(start, images)
+        put = [lax.dynamic_update_slice_in_dim(whole, part, start, 0) for whole, part in zip(of_each, own, strict=True)]
+        return put, [total + part for total, part in zip(sums, more, strict=True)]
+
+    own, more = jax.eval_shape(lambda: of(0, chunk))
+    zeros = [jnp.zeros((batch, *part.shape[1:]), part.dtype) for part in own]
+    zeros += [jnp.zeros(part.shape, part.dtype) for part in more]
+    of_one_type = list(varying_alike(*arrays, *zeros)[len(arrays) :])  # that of the chunks, under shard_map too
+    found = of_one_type[: len(own)], of_one_type[len(own) :]
+    found = lax.fori_loop(0, batch // chunk, lambda i, found: with_more(found, i * chunk, chunk), found)
+    return with_more(found, batch - batch % chunk, batch % chunk) if batch % chunk else found
 
 
 def _by_chunks_of_examples(

@@ -17,8 +17,8 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxcnn.ops._arguments import float_array, image_array, refuse, shape_tuple
-from jaxcnn.ops._conv import _plan, _rule
-from jaxcnn.ops._conv._plan import Algorithm
+from jaxcnn.ops._conv import _rule
+from jaxcnn.ops._conv._plan import Algorithms, asked_for
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes, preferred
 from jaxcnn.ops._meshes import varying_alike
@@ -36,7 +36,7 @@ def reference_correlate(
     groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
-    algorithm: Algorithm = "auto",
+    algorithm: Algorithms = "auto",
 ) -> jax.Array:
     """The plain `correlate`: convolution's own plain forward."""
     return _rule.reference(
@@ -62,7 +62,7 @@ def reference_input_gradient(
     groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
-    algorithm: Algorithm = "auto",
+    algorithm: Algorithms = "auto",
 ) -> jax.Array:
     """The plain `input_gradient`: autodiff's transpose of the plain forward in x."""
     dy = jnp.asarray(dy)
@@ -94,7 +94,7 @@ def reference_kernel_gradient(
     groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
-    algorithm: Algorithm = "auto",
+    algorithm: Algorithms = "auto",
 ) -> jax.Array:
     """The plain `kernel_gradient`: autodiff's transpose of the plain forward in the kernel."""
     x, dy = jnp.asarray(x), jnp.asarray(dy)
@@ -125,7 +125,7 @@ def correlate(
     groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
-    algorithm: Algorithm = "auto",
+    algorithm: Algorithms = "auto",
 ) -> jax.Array:
     """Cross-correlate images with a bank of kernels: `conv` without its bias.
 
@@ -163,8 +163,8 @@ def correlate(
         groups=groups,
         precision=precision,
     )
-    problem = _plan.asked_for("correlate", problem, algorithm, ("correlate",))
-    return _rule.correlate(problem, *varying_alike(x, kernel))
+    planned = asked_for("correlate", problem, algorithm, ("correlate",))
+    return _rule.correlate(planned, *varying_alike(x, kernel))
 
 
 def input_gradient(
@@ -178,7 +178,7 @@ def input_gradient(
     groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
-    algorithm: Algorithm = "auto",
+    algorithm: Algorithms = "auto",
 ) -> jax.Array:
     """The gradient of `sum(correlate(x, kernel) * dy)` in x: the transposed convolution of dy.
 
@@ -220,9 +220,9 @@ def input_gradient(
         groups=groups,
         precision=precision,
     )
-    problem = _plan.asked_for("input_gradient", problem, algorithm, ("input_gradient",))
+    planned = asked_for("input_gradient", problem, algorithm, ("input_gradient",))
     _refuse_other_dy("input_gradient", problem, dy, x_shape, kernel.shape)
-    return _rule.input_gradient(problem, *varying_alike(dy, kernel))
+    return _rule.input_gradient(planned, *varying_alike(dy, kernel))
 
 
 def kernel_gradient(
@@ -236,7 +236,7 @@ def kernel_gradient(
     groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
-    algorithm: Algorithm = "auto",
+    algorithm: Algorithms = "auto",
 ) -> jax.Array:
     """The gradient of `sum(correlate(x, kernel) * dy)` in the kernel: a cross-correlation of x and dy.
 
@@ -278,9 +278,9 @@ def kernel_gradient(
         groups=groups,
         precision=precision,
     )
-    problem = _plan.asked_for("kernel_gradient", problem, algorithm, ("kernel_gradient",))
+    planned = asked_for("kernel_gradient", problem, algorithm, ("kernel_gradient",))
     _refuse_other_dy("kernel_gradient", problem, dy, x.shape, kernel_shape)
-    return _rule.kernel_gradient(problem, *varying_alike(x, dy))
+    return _rule.kernel_gradient(planned, *varying_alike(x, dy))
 
 
 def _refuse_other_dy(op: str, problem: Problem, dy: jax.Array, x_shape: Shape, kernel_shape: Shape) -> None:

@@ -1,11 +1,10 @@
-"""Which algorithm computes which map: as asked for, or the first row of a table that fits and can."""
+"""Who computes the three maps of a problem: a plan, read from `algorithm=`, carried out where a program is lowered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -14,296 +13,195 @@ from jax.custom_batching import custom_vmap
 
 from jaxcnn.ops._arguments import refuse
 from jaxcnn.ops._bounds import UNROLLED, may_lay_out
-from jaxcnn.ops._conv._algorithms import (
-    _canonical,
-    _direct,
-    _fft,
-    _im2col,
-    _overhang,
-    _phases,
-    _space_to_batch,
-    _split,
-    _taps,
-    _toeplitz,
-)
-from jaxcnn.ops._conv._algorithms._winograd import Winograd
+from jaxcnn.ops._conv._algorithm import MAPS, Algorithm, Map
+from jaxcnn.ops._conv._algorithms import ALGORITHMS, DIRECT
+from jaxcnn.ops._conv._algorithms._taps import put_together
 from jaxcnn.ops._conv._core import Core
 from jaxcnn.ops._conv._finite import where_finite
 from jaxcnn.ops._conv._problem import Problem
+from jaxcnn.ops._conv._row import Row
+from jaxcnn.ops._conv._table import TABLE
 
-MAPS = ("correlate", "input_gradient", "kernel_gradient")
-ALGORITHMS: dict[str, Any] = {
-    "direct": _direct,
-    "overhang": _overhang,
-    "canonical": _canonical,
-    "im2col": _im2col,
-    "taps": _taps,
-    "phases": _phases,
-    "space_to_batch": _space_to_batch,
-    "split": _split,
-    "toeplitz": _toeplitz,
-    "winograd2": Winograd(2),
-    "winograd4": Winograd(4),
-    "fft": _fft,
-}
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-Algorithm = str | tuple[str, ...]
+NAMES = ("auto", *ALGORITHMS)
 
 
-class Row(NamedTuple):
-    """This algorithm for the problems that fit, in words and as a predicate."""
+@dataclass(frozen=True)
+class Plan:
+    """Who computes each of convolution's three maps.
 
-    algorithm: str
-    problems: str
-    fits: Callable[[Problem], bool]
+    Attributes:
+        correlate, input_gradient, kernel_gradient: the name of an algorithm, or "auto".
+        is_guarded: whether `toeplitz`, `split` and `phases` keep what is not finite to the windows that see it, as
+            "auto" always does, at the price of a pass over their arguments. An algorithm that is given by its name
+            alone is not guarded.
+        reasons: why each was chosen, where `conv_plan` made the plan; printed, not compared.
 
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxcnn import ops
+        >>> x, kernel = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 4, 4))
+        >>> ops.conv(x, kernel, algorithm=ops.Plan(kernel_gradient="direct")).shape
+        (1, 6, 6, 4)
+    """
 
-def _is_few(problem: Problem) -> bool:
-    narrow = problem.window.shape[-1] <= 16 * problem.window.size[-1]
-    return problem.groups == 1 and problem.c_in <= 2 and problem.c_out <= 4 and narrow and problem.window.tap_count > 1
+    correlate: str = "auto"
+    input_gradient: str = "auto"
+    kernel_gradient: str = "auto"
+    is_guarded: bool = True
+    reasons: tuple[str, str, str] | None = field(default=None, compare=False)
 
-
-def _is_thin(problem: Problem) -> bool:
-    fewer, more = sorted((problem.c_in, problem.c_out))
-    return problem.groups == 1 and more <= min(16, 2 * fewer) and not _is_strided(problem)
-
-
-def _is_depthwise(problem: Problem) -> bool:
-    return problem.groups == problem.c_in > 1
-
-
-def _is_grouped(problem: Problem) -> bool:
-    return problem.groups > 1
-
-
-def _is_strided(problem: Problem) -> bool:
-    return max(problem.window.stride) > 1
-
-
-def _leaves_wide_gaps(problem: Problem) -> bool:
-    return max(problem.window.stride) > 2 or (_is_strided(problem) and problem.window.tap_count > 25)
+    def __str__(self) -> str:
+        reasons = self.reasons or ("",) * len(MAPS)
+        lines = zip(MAPS, reasons, strict=True)
+        return "\n".join(f"{which:<16}{getattr(self, which):<16}{reason}".rstrip() for which, reason in lines)
 
 
-def _is_one_tap(problem: Problem) -> bool:
-    return problem.groups == 1 and problem.window.tap_count == 1
+Algorithms = str | Mapping[str, str] | Plan  # what `algorithm=` takes
 
 
-def _is_1x1(problem: Problem) -> bool:
-    return _is_one_tap(problem) and len(problem.window.shape) == 2
+class Planned(NamedTuple):
+    """A problem, and who computes it: what is static in the three maps."""
+
+    problem: Problem
+    plan: Plan
+
+    def of_gradients_along(self, dy: jax.Array) -> tuple[Planned, jax.Array]:
+        """The same for the gradients' maps, and dy as they take it."""
+        problem, dy = self.problem.of_gradients_along(dy)
+        return Planned(problem, self.plan), dy
+
+    def but(self, **changes: Any) -> Planned:
+        """The same plan for a problem that differs in some fields."""
+        return Planned(replace(self.problem, **changes), self.plan)
 
 
-def _is_small(problem: Problem) -> bool:
-    return (
-        problem.groups == 1
-        and len(problem.window.shape) == 2
-        and 1 < problem.window.tap_count <= 4
-        and not _is_strided(problem)
-    )
+def asked_for(op: str, problem: Problem, algorithm: Algorithms, maps: tuple[str, ...] = MAPS) -> Planned:
+    """The problem with the plan that is asked for, a name being for those of `maps` that the algorithm has.
+
+    A `ValueError` naming `op` where that is no plan, or cannot compute the problem.
+    """
+    planned = Planned(problem, _plan(op, algorithm, maps))
+    core = Core.of(problem).problem
+    for which in MAPS:
+        name = getattr(planned.plan, which)
+        if name != "auto" and (fault := ALGORITHMS[name].cannot(which, core)):
+            way_out = (
+                f"use 'auto' for it, as in algorithm={ {each: _other(each, which, planned.plan) for each in MAPS} }"
+            )
+            refuse(op, f"algorithm {name!r} cannot compute {which} of these arguments: {fault}; {way_out}")
+    return planned
 
 
-def _is_line(problem: Problem) -> bool:
-    return problem.groups == len(problem.window.shape) == 1
+def _other(each: str, which: str, plan: Plan) -> str:
+    return "auto" if each == which else str(getattr(plan, each))
 
 
-def _has_volume(problem: Problem) -> bool:
-    return problem.groups == 1 and len(problem.window.shape) > 2 and problem.window.tap_count > 1
-
-
-def _has_few_places(problem: Problem) -> bool:
-    return problem.images is not None and problem.images * prod(problem.window.out) <= 4096
-
-
-def _has_many_elements(problem: Problem) -> bool:
-    return problem.images is not None and problem.images * prod(problem.window.shape) * problem.c_in >= 2**22
-
-
-# By platform and map, the first row that fits. experiments/speed has what each row was measured to give on 2 cores in
-# float32 (`jaxcnn bench ops --tune`).
-# - Kernel gradients are never `direct` on a CPU: in a loop's body XLA computes those naively, tens of times slower;
-#   `canonical` is the same without that.
-# - `winograd2` was never the fastest, `winograd4` of three problems, by at most 1.12. They and `fft` are not in the
-#   table: what they round or spoil reaches further than a window. `toeplitz` and `split` are for what is finite
-#   (`_finite`).
-# - A sum of `taps` is fused into all that reads it, and computed again in each: of one channel it is two to four times
-#   as fast as `toeplitz` alone, and a third as fast in [V]'s training step.
-# - `overhang` is `direct` kept from a library that computes on one core (jax 0.10).
-# - Into a dx that leaves the cache, nine taps put one after another cost more than phases that are written once.
-# - Elsewhere `direct` is cuDNN's or the TPU's own, but for dilated kernel gradients on a GPU, as programs compiled for
-#   an H100 show (`jaxcnn bench compiled`, experiments/accelerators).
-TABLE: dict[tuple[str, str], tuple[Row, ...]] = {
-    ("cpu", "correlate"): (
-        Row("toeplitz", "few channels", _is_few),
-        Row("taps", "depthwise", _is_depthwise),
-        Row("split", "grouped", _is_grouped),
-        Row("taps", "1 to at most 4 channels, wide", lambda f: f.c_in == 1 and f.c_out <= 4),
-        Row(
-            "taps",
-            "1x1, strided or of 1 or at least 32 channels",
-            lambda f: _is_1x1(f) and (_is_strided(f) or not 1 < f.c_in < 32),
-        ),
-        Row("im2col", "2-D of at most 4 channels, 2 to 4 taps", lambda f: f.c_in <= 4 and _is_small(f)),
-        Row("overhang", "2-D that direct computes on one core", _overhang.helps_correlate),
-        Row("toeplitz", "3-D of 1 channel", lambda f: _has_volume(f) and f.c_in == 1),
-        Row("im2col", "3-D", _has_volume),
-    ),
-    ("cpu", "input_gradient"): (
-        Row("toeplitz", "few channels", _is_few),
-        Row(
-            "split",
-            "depthwise, strided, over 9 taps",
-            lambda f: _is_depthwise(f) and _is_strided(f) and f.window.tap_count > 9,
-        ),
-        Row("taps", "depthwise", _is_depthwise),
-        Row("split", "grouped", _is_grouped),
-        Row("taps", "1 to 1 channel, wide", lambda f: f.c_in == f.c_out == 1),
-        Row("taps", "1x1 to at most 4 or at least 32 channels", lambda f: _is_1x1(f) and not 4 < f.c_in < 32),
-        Row("toeplitz", "3-D to 1 channel", lambda f: _has_volume(f) and f.c_in == 1),
-        Row(
-            "toeplitz",
-            "to at most 4 of at most 32 channels, strided by 2, over 25 taps",
-            lambda f: (
-                f.c_in <= 4
-                and f.c_out <= 32
-                and max(f.window.stride) == 2
-                and f.window.tap_count > 25
-                and f.window.shape[-1] <= 32
-            ),
-        ),
-        Row(
-            "direct",
-            "to at most 4 channels, strided by over 2, or strided and over 25 taps",
-            lambda f: f.c_in <= 4 and _leaves_wide_gaps(f),
-        ),
-        Row("im2col", "to at most 4 channels", lambda f: f.c_in <= 4 and f.window.tap_count > 1),
-        Row("im2col", "3-D", _has_volume),
-        Row("im2col", "2-D to at least 32 channels, 2 to 4 taps", lambda f: f.c_in >= 32 and _is_small(f)),
-        Row("overhang", "2-D that direct computes on one core", _overhang.helps_input_gradient),
-        Row(
-            "phases",
-            "strided, at most 16 to at most 16 channels",
-            lambda f: _is_strided(f) and max(f.c_in, f.c_out) <= 16,
-        ),
-        Row("phases", "strided, dx of at least 4 million elements", lambda f: _is_strided(f) and _has_many_elements(f)),
-        Row("taps", "strided, at most 9 taps", lambda f: _is_strided(f) and f.window.tap_count <= 9),
-        Row("phases", "strided", _is_strided),
-    ),
-    ("cpu", "kernel_gradient"): (
-        Row("toeplitz", "few channels, of 1", lambda f: f.c_in == 1 and _is_few(f)),
-        Row("taps", "grouped", _is_grouped),
-        Row("taps", "one tap", _is_one_tap),
-        Row("canonical", "1-D of at least 32 channels", lambda f: _is_line(f) and f.c_in >= 32),
-        Row("canonical", "thin, at least 9 taps", lambda f: _is_thin(f) and f.window.tap_count >= 9),
-        Row("canonical", "at least 100 taps", lambda f: f.window.tap_count >= 100),
-        Row(
-            "canonical",
-            "2 to 8 channels to at most 16, at least 25 taps",
-            lambda f: 1 < f.c_in <= 8 and f.c_out <= 16 and f.window.tap_count >= 25,
-        ),
-        Row(
-            "canonical",
-            "at most 8 channels, strided, at least 25 taps",
-            lambda f: f.c_in <= 8 and _is_strided(f) and f.window.tap_count >= 25,
-        ),
-        Row("canonical", "at least 25 taps, few places", lambda f: f.window.tap_count >= 25 and _has_few_places(f)),
-        Row("im2col", "all others", lambda f: True),
-    ),
-    ("cuda", "kernel_gradient"): (
-        Row("space_to_batch", "dilated, not strided", lambda f: f.groups == 1),  # what it can; else cuDNN's own
-    ),
-}
-
-
-# Where it is chosen, not asked for, another under `jax.vmap`: convolutions of many examples become a grouped one.
-UNDER_VMAP = {
-    ("kernel_gradient", "canonical"): "im2col",
-}
-
-
-def asked_for(op: str, problem: Problem, algorithm: Algorithm, maps: tuple[str, ...] = MAPS) -> Problem:
-    """The problem with the algorithms asked for: one for all of `maps`, or one a map; a `ValueError` naming `op`."""
-    names = tuple(algorithm if which in maps else "auto" for which in MAPS) if isinstance(algorithm, str) else algorithm
-    known = ("auto", *ALGORITHMS)
-    if not isinstance(names, tuple) or len(names) != 3 or not all(name in known for name in names):
+def _plan(op: str, algorithm: Algorithms, maps: tuple[str, ...]) -> Plan:
+    if isinstance(algorithm, Plan):
+        names = {which: getattr(algorithm, which) for which in MAPS}
+    elif isinstance(algorithm, str):
+        has = ALGORITHMS[algorithm].maps if algorithm in ALGORITHMS else maps
+        names = {which: algorithm for which in maps if which in has}
+        if not names:
+            refuse(op, f"algorithm {algorithm!r} has no {' and no '.join(maps)}, only {' and '.join(has)}; use 'auto'")
+    else:
+        names = dict(algorithm) if isinstance(algorithm, Mapping) else {"": ""}
+    if not all(which in MAPS and isinstance(name, str) and name in NAMES for which, name in names.items()):
+        known = ", ".join(map(repr, NAMES))
         refuse(
             op,
-            f"algorithm must be one of {', '.join(map(repr, known))}, "
-            f"or a tuple of three, for {', '.join(MAPS)}, got {algorithm!r}",
+            f"algorithm must be one of {known}, or a mapping from {', '.join(MAPS)} to these, or a Plan, "
+            f"got {algorithm!r}",
         )
-    for which, name in zip(MAPS, names, strict=True):
-        if name != "auto" and (fault := unsupported(which, name, Core.of(problem).problem)):
-            own = tuple(name if hasattr(ALGORITHMS[name], each) else "auto" for each in MAPS)
-            way_out = "use 'auto' for it" + ("" if own[MAPS.index(which)] == name else f", as in algorithm={own}")
-            refuse(op, f"algorithm {name!r} cannot compute {which} of these arguments: {fault}; {way_out}")
-    return replace(problem, algorithms=names)
+    return algorithm if isinstance(algorithm, Plan) else _unguarded(**names)
 
 
-def unsupported(which: str, name: str, problem: Problem) -> str | None:
-    """Why an algorithm cannot compute a map of a problem, if so."""
-    algorithm = ALGORITHMS[name]
-    return algorithm.unsupported(problem) if hasattr(algorithm, which) else "it has no such map"
-
-
-def chosen(which: str, platform: str, problem: Problem) -> str:
-    """The algorithm asked for, or that of the table's row, or `direct`."""
-    asked = problem.algorithms[MAPS.index(which)]
-    if asked != "auto":
-        return asked
-    row = row_for(which, platform, problem)
-    return row.algorithm if row else "direct"
+def _unguarded(correlate: str = "auto", input_gradient: str = "auto", kernel_gradient: str = "auto") -> Plan:
+    return Plan(correlate, input_gradient, kernel_gradient, is_guarded=False)
 
 
 def row_for(which: str, platform: str, problem: Problem) -> Row | None:
     """The first row that fits and whose algorithm can, within the bounds; none where a spatial size is symbolic."""
-    rows = () if problem.window.is_symbolic else TABLE.get((platform, which), ())
-    return next((row for row in rows if row.fits(problem) and _can_within_bounds(which, row.algorithm, problem)), None)
+    if problem.window.is_symbolic:
+        return None
+    rows = (row for row in TABLE if (row.platform, row.which) == (platform, which))
+    return next((row for row in rows if row.fits(problem) and _can_within_bounds(row, problem)), None)
 
 
-def _can_within_bounds(which: str, name: str, problem: Problem) -> bool:
-    """Whether an algorithm can compute a map, and spells out and lays out no more than `_bounds` allows."""
-    if unsupported(which, name, problem) is not None:
+def _can_within_bounds(row: Row, problem: Problem) -> bool:
+    algorithm = ALGORITHMS[row.algorithm]
+    if algorithm.cannot(row.which, problem):
         return False
-    unrolled = {"im2col": problem.window.tap_count, "phases": prod(problem.window.stride)}
-    if name == "split":
-        unrolled["split"] = _split.unrolls(problem)
-    laid_out = _im2col.lays_out(problem) if name == "im2col" and which != "kernel_gradient" else 0
-    return unrolled.get(name, 1) <= UNROLLED and may_lay_out(laid_out, problem.bytes)
+    cost = algorithm.cost(row.which, problem)
+    return cost.unrolls <= UNROLLED and may_lay_out(cost.lays_out, problem.bytes)
 
 
-def run(which: str, problem: Problem, *args: jax.Array) -> jax.Array:
-    """A map by the algorithm chosen where it is lowered: one exported program may serve several platforms."""
-    names = {platform: chosen(which, platform, problem) for platform in PLATFORMS}
-    if len({*names.values()}) == 1:
-        return _by(names["cpu"], which, problem)(*args)
-    branches = {platform: _by(name, which, problem) for platform, name in names.items()}
-    return lax.platform_dependent(*args, **branches, default=_by("direct", which, problem))
+def chosen(which: str, platform: str, problem: Problem) -> Algorithm:
+    """What "auto" takes: the algorithm of the table's row, or `direct`."""
+    row = row_for(which, platform, problem)
+    return ALGORITHMS[row.algorithm] if row else DIRECT
+
+
+def resolved(planned: Planned, platform: str) -> Plan:
+    """The plan, guarded, with a name for each "auto", and the reasons."""
+    y, dx, dk = (_with_reason(which, platform, planned) for which in MAPS)
+    return Plan(y[0], dx[0], dk[0], reasons=(y[1], dx[1], dk[1]))
+
+
+def _with_reason(which: str, platform: str, planned: Planned) -> tuple[str, str]:
+    core = Core.of(planned.problem)
+    problem, name = core.problem, getattr(planned.plan, which)
+    if core.is_empty:
+        return DIRECT.name, "nothing to compute: all is zeros"
+    if name != "auto":
+        return name, "as asked for"
+    if problem.window.is_symbolic:
+        return DIRECT.name, "a spatial size is known only when the program runs"
+    row = row_for(which, platform, problem)
+    return (row.algorithm, row.reason) if row else (DIRECT.name, "no row of the table fits: jax.lax's own")
+
+
+def run(which: str, planned: Planned, *args: jax.Array) -> jax.Array:
+    """A map by what is chosen where it is lowered: one exported program may serve several platforms."""
+    problem, name = planned.problem, getattr(planned.plan, which)
+    takers = {
+        platform: ALGORITHMS[name] if name != "auto" else chosen(which, platform, problem) for platform in PLATFORMS
+    }
+    ways = {platform: (taker, taker.on(platform, which, problem)) for platform, taker in takers.items()}
+    branches = {platform: _way(which, planned, *way) for platform, way in ways.items()}
+    if len({*ways.values()}) == 1:
+        return branches["cpu"](*args)
+    default = _way(which, planned, DIRECT, DIRECT.maps[which]) if name == "auto" else branches["tpu"]
+    return lax.platform_dependent(*args, **branches, default=default)
+
+
+def _way(which: str, planned: Planned, taker: Algorithm, map_: Map) -> Callable[..., jax.Array]:
+    """The map of the problem, guarded where the plan is."""
+    problem, plan = planned
+    computed, is_auto = partial(map_, problem), getattr(plan, which) == "auto"
+    if (is_auto or plan.is_guarded) and (spreads := taker.spreads.get(which)):
+        return where_finite(computed, _careful(which, problem), spreads)
+    if is_auto and (of_each := taker.of_examples.get(which)):
+        return _with_another_of_examples(computed, partial(of_each, problem))
+    return computed
 
 
 def _careful(which: str, problem: Problem) -> Callable[..., jax.Array]:
     """The map by what multiplies no zeros but those of x's padding, as lax's own does not, but for strided groups."""
     if which == "correlate":
-        return partial(_direct.correlate, problem)
-    is_plain = problem.groups == 1 and _is_strided(problem)
-    if is_plain:
-        return partial(_direct.input_gradient, problem)
+        return partial(DIRECT.maps[which], problem)
+    if problem.groups == 1 and max(problem.window.stride) > 1:
+        return partial(DIRECT.maps[which], problem)
     # in a loop, whatever the taps: what spelling them out would lay out is allocated, and costs, where it never runs
-    return partial(_taps.put_together, problem, unrolled=1)
+    return partial(put_together, problem, unrolled=1)
 
 
-def _by(name: str, which: str, problem: Problem) -> Callable[..., jax.Array]:
-    computed = partial(getattr(ALGORITHMS[name], which), problem)
-    if problem.algorithms[MAPS.index(which)] != "auto":
-        return computed
-    if spreads := getattr(ALGORITHMS[name], "SPREADS", {}).get(which):
-        return where_finite(computed, _careful(which, problem), spreads)
-    other = UNDER_VMAP.get((which, name))
-    if other is None:
-        return computed
-    of_an_example = partial(getattr(ALGORITHMS[other], which), problem)
-
-    def of_examples(examples: int, mapped: Sequence[bool], *args: jax.Array) -> tuple[jax.Array, bool]:
+def _with_another_of_examples(of_one: Map, of_each: Map) -> Callable[..., jax.Array]:
+    def of_examples(examples: int, mapped: list[bool], *args: jax.Array) -> tuple[jax.Array, bool]:
         axes = [0 if maps else None for maps in mapped]
-        return jax.vmap(of_an_example, in_axes=axes, axis_size=examples)(*args), True
+        return jax.vmap(of_each, in_axes=axes, axis_size=examples)(*args), True
 
-    chosen_for_one = custom_vmap(computed)
+    chosen_for_one = custom_vmap(of_one)
     chosen_for_one.def_vmap(of_examples)
     return chosen_for_one

@@ -1,4 +1,4 @@
-"""The static part of a convolution: what the three maps of one trilinear form share."""
+"""What a convolution computes: the geometry that the three maps of its trilinear form share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ class Problem:
     dtypes: Dtypes
     precision: lax.PrecisionLike
     images: int | None  # the batch, where it is known
-    algorithms: tuple[str, str, str] = ("auto", "auto", "auto")  # of the three maps, as in `_plan`
 
     @classmethod
     def of(

@@ -35,8 +35,8 @@ Sources     [R] 1.2-1.4 and 1.7, [V] 2.1 and 3.4.
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,9 +45,9 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxcnn.ops import _add_bias, _plain
 from jaxcnn.ops._arguments import float_array, image_array, refuse
-from jaxcnn.ops._conv import _border, _plan
+from jaxcnn.ops._conv import _border
 from jaxcnn.ops._conv._core import Core, around, inside
-from jaxcnn.ops._conv._plan import Algorithm
+from jaxcnn.ops._conv._plan import Algorithms, Planned, asked_for, run
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._dtypes import Dtypes, accumulator
 from jaxcnn.ops._meshes import laid_out, varying_alike
@@ -68,7 +68,7 @@ def reference(
     groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
-    algorithm: Algorithm = "auto",
+    algorithm: Algorithms = "auto",
     padding_mode: str = "zeros",
 ) -> jax.Array:
     """The plain forward of `conv`: one lax convolution, in float32 or wider, whatever the algorithm."""
@@ -105,7 +105,7 @@ def conv(
     groups: Count = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
-    algorithm: Algorithm = "auto",
+    algorithm: Algorithms = "auto",
     padding_mode: str = "zeros",
 ) -> jax.Array:
     """Cross-correlate images with a bank of kernels and add a bias.
@@ -121,12 +121,12 @@ def conv(
         groups: number of independent groups of channels; C_in for a depthwise convolution.
         precision: as in `jax.lax.conv_general_dilated`, for the gradients too.
         preferred_element_type: dtype of the result; that of x where None.
-        algorithm: "auto", or who computes it and its gradients: "direct", "im2col", "taps", "toeplitz", "winograd2",
-            "winograd4" or "fft"; or a tuple of three, for correlate (also "split" and "overhang"), input_gradient (also
-            "split", "overhang" and "phases") and kernel_gradient (also "canonical" and "space_to_batch"). By "auto"
-            what is not finite, or far greater than all else, reaches the windows that see it alone. "fft", "winograd2"
-            and "winograd4" round by the greatest number of an image or tile, and with them, "toeplitz" and "split" NaN
-            and infinity spread to tiles, images, rows or neighbouring groups.
+        algorithm: who computes it and its gradients: "auto"; a name for those of its three maps that the algorithm has
+            ("direct", "im2col", "taps", "toeplitz", "winograd2", "winograd4", "fft", "split", "phases", "canonical",
+            "space_to_batch"); a mapping from "correlate", "input_gradient" and "kernel_gradient" to names; or a `Plan`,
+            as `conv_plan` gives. By "auto" what is not finite, or far greater than all else, reaches the windows that
+            see it alone. "fft", "winograd2" and "winograd4" round by the greatest number of an image or tile, and by
+            these, "toeplitz", "split" and "phases" NaN and infinity spread to tiles, images, rows or other groups.
         padding_mode: what the padding holds: "zeros", or x "reflect"ed at its first and last place, x again
             ("circular"), or its first and last place ("edge").
 
@@ -149,71 +149,92 @@ def conv(
         >>> jax.grad(lambda kernel: conv(x, kernel).sum())(kernel)[:, :, 0, 0].tolist()
         [[8.0, 12.0], [20.0, 24.0]]
     """
-    x = image_array("conv", "x", x)
-    kernel = float_array("conv", "kernel", kernel)
-    dtypes = Dtypes.of("conv", x, kernel, preferred_element_type)
-    problem_of = partial(
-        Problem.of,
+    x, kernel, its = planned(
         "conv",
-        kernel_shape=kernel.shape,
-        dtypes=dtypes,
+        x,
+        kernel,
         stride=stride,
+        padding=padding,
         dilation=dilation,
         groups=groups,
         precision=precision,
+        preferred_element_type=preferred_element_type,
+        algorithm=algorithm,
+        padding_mode=padding_mode,
     )
-    problem = problem_of(x.shape, padding=padding)
-    if padding_mode != "zeros":
-        x = _extended(x, problem.window, padding_mode)
-        problem = problem_of(x.shape, padding=0)
-    problem = _plan.asked_for("conv", problem, algorithm)
     if bias is None:
-        return correlate(problem, *varying_alike(x, kernel))
-    unrounded = replace(problem, dtypes=dtypes.unrounded)
+        return correlate(its, *varying_alike(x, kernel))
+    dtypes = its.problem.dtypes
+    unrounded = its.but(dtypes=dtypes.unrounded)
     return _add_bias.add_bias("conv", correlate(unrounded, *varying_alike(x, kernel)), bias, dtypes.y)
 
 
-def _extended(x: jax.Array, window: Window, mode: str) -> jax.Array:
+def planned(
+    op: str,
+    x: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    padding: Padding,
+    preferred_element_type: DTypeLike | None,
+    algorithm: Algorithms,
+    padding_mode: str,
+    **options: Any,
+) -> tuple[jax.Array, jax.Array, Planned]:
+    """x, with its padding where that is not zeros, the kernel, and their problem with its plan."""
+    x, kernel = image_array(op, "x", x), float_array(op, "kernel", kernel)
+    dtypes = Dtypes.of(op, x, kernel, preferred_element_type)
+    problem_of = partial(Problem.of, op, kernel_shape=kernel.shape, dtypes=dtypes, **options)
+    problem = problem_of(x_shape=x.shape, padding=padding)
+    if padding_mode != "zeros":
+        x = _extended(op, x, problem.window, padding_mode)
+        problem = problem_of(x_shape=x.shape, padding=0)
+    return x, kernel, asked_for(op, problem, algorithm)
+
+
+def _extended(op: str, x: jax.Array, window: Window, mode: str) -> jax.Array:
     """x with its padding, or a `ValueError` where that cannot hold what it should."""
     if mode not in _border.MODES:
-        refuse("conv", f"padding_mode must be one of {', '.join(map(repr, ('zeros', *_border.MODES)))}, got {mode!r}")
+        refuse(op, f"padding_mode must be one of {', '.join(map(repr, ('zeros', *_border.MODES)))}, got {mode!r}")
     sizes = zip(window.shape, window.padding, strict=True)
     is_known = not any(map(is_symbolic, itertools.chain.from_iterable(window.padding)))
     if not is_known or any(not is_symbolic(h) and h + min(0, lo) + min(0, hi) < 1 for h, (lo, hi) in sizes):
         known = "padding that does not depend on symbolic sizes, and that leaves places"
-        refuse("conv", f"padding_mode {mode!r} needs {known}, got x {x.shape} and padding {window.padding}")
+        refuse(op, f"padding_mode {mode!r} needs {known}, got x {x.shape} and padding {window.padding}")
     return _border.extend(_border.Border(window.shape, window.padding, mode), x)
 
 
-def correlate(problem: Problem, x: X, kernel: Kernel) -> Y:
+def correlate(planned: Planned, x: X, kernel: Kernel) -> Y:
     """dT/dg: y, by its core [R 1]."""
+    problem, plan = planned
     core = Core.of(problem)
     if core.is_empty:
         return jnp.zeros((x.shape[0], *problem.window.out, problem.c_out), problem.dtypes.y)
-    return around(_correlate(core.problem, inside(x, core.cut), kernel), core.blind, like=x)
+    return around(_correlate(Planned(core.problem, plan), inside(x, core.cut), kernel), core.blind, like=x)
 
 
-def input_gradient(problem: Problem, dy: Y, kernel: Kernel) -> X:
+def input_gradient(planned: Planned, dy: Y, kernel: Kernel) -> X:
     """dT/dx: dx, by its core [R 6, 8; V 34, 38]."""
+    problem, plan = planned
     core = Core.of(problem)
     if core.is_empty:
         return jnp.zeros((dy.shape[0], *problem.window.shape, problem.c_in), problem.dtypes.x)
-    return around(_input_gradient(core.problem, inside(dy, core.blind), kernel), core.cut, like=dy)
+    return around(_input_gradient(Planned(core.problem, plan), inside(dy, core.blind), kernel), core.cut, like=dy)
 
 
-def kernel_gradient(problem: Problem, x: X, dy: Y) -> Kernel:
+def kernel_gradient(planned: Planned, x: X, dy: Y) -> Kernel:
     """dT/dk: dk, by its core [R 5, 7, 9; V 33, 37]."""
+    problem, plan = planned
     core = Core.of(problem)
     if core.is_empty:
         return jnp.zeros((*problem.window.size, problem.c_in // problem.groups, problem.c_out), problem.dtypes.kernel)
-    return _kernel_gradient(core.problem, inside(x, core.cut), inside(dy, core.blind))
+    return _kernel_gradient(Planned(core.problem, plan), inside(x, core.cut), inside(dy, core.blind))
 
 
-def _y(problem: Problem, x: X, kernel: Kernel) -> Y:
+def _y(planned: Planned, x: X, kernel: Kernel) -> Y:
     """dT/dg [R 1]."""
-    places = [(x, axis) for axis in range(x.ndim - 1)]
+    problem, places = planned.problem, [(x, axis) for axis in range(x.ndim - 1)]
     return laid_out(
-        partial(_plan.run, "correlate", problem),
+        partial(run, "correlate", planned),
         x,
         kernel,
         shape=(x.shape[0], *problem.window.out, problem.c_out),
@@ -221,11 +242,11 @@ def _y(problem: Problem, x: X, kernel: Kernel) -> Y:
     )
 
 
-def _dx(problem: Problem, dy: Y, kernel: Kernel) -> X:
+def _dx(planned: Planned, dy: Y, kernel: Kernel) -> X:
     """dT/dx [R 6, 8; V 34, 38]."""
-    places = [(dy, axis) for axis in range(dy.ndim - 1)]
+    problem, places = planned.problem, [(dy, axis) for axis in range(dy.ndim - 1)]
     return laid_out(
-        partial(_plan.run, "input_gradient", problem),
+        partial(run, "input_gradient", planned),
         dy,
         kernel,
         shape=(dy.shape[0], *problem.window.shape, problem.c_in),
@@ -233,11 +254,12 @@ def _dx(problem: Problem, dy: Y, kernel: Kernel) -> X:
     )
 
 
-def _dk(problem: Problem, x: X, dy: Y) -> Kernel:
+def _dk(planned: Planned, x: X, dy: Y) -> Kernel:
     """dT/dk [R 5, 7, 9; V 33, 37]."""
+    problem = planned.problem
     channels = ((x, x.ndim - 1) if problem.groups == 1 else None, (dy, dy.ndim - 1))
     return laid_out(
-        partial(_plan.run, "kernel_gradient", problem),
+        partial(run, "kernel_gradient", planned),
         x,
         dy,
         shape=(*problem.window.size, problem.c_in // problem.groups, problem.c_out),

@@ -13,6 +13,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops._conv._algorithm import Algorithm
+from jaxcnn.ops._conv._algorithms import _im2col
 from jaxcnn.ops._conv._algorithms._direct import kernel_gradient_padding
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
@@ -36,3 +38,11 @@ def kernel_gradient(problem: Problem, x: X, dy: Y) -> Kernel:
         preferred_element_type=problem.dtypes.of_sums,
     )
     return jnp.moveaxis(dk, 0, -2).astype(problem.dtypes.kernel)
+
+
+CANONICAL = Algorithm(
+    "canonical",
+    {"kernel_gradient": kernel_gradient},
+    unsupported=unsupported,
+    of_examples={"kernel_gradient": _im2col.kernel_gradient},  # many examples become a grouped convolution
+)

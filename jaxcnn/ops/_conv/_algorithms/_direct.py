@@ -9,6 +9,8 @@ For dx, with L = (out - 1) s + 1 the length of the dilated dy, the padding that 
 negative padding reaches XLA, which would keep it off cuDNN. The kernel is flipped last of all, with nothing between
 that and the convolution: so XLA knows a strided dx for cuDNN's own, and stuffs no zeros.
 
+On a CPU some of them are computed a row longer, and cut: see `_overhang`.
+
 lax's padding must be known. Where a size is not, nor how many rows a stride leaves at the end, x is padded, or dx is
 cropped, by itself, to the L + r - 1 places that windows see.
 """
@@ -16,19 +18,18 @@ cropped, by itself, to the L + r - 1 places that windows see.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops._conv._algorithm import Algorithm, Map
+from jaxcnn.ops._conv._algorithms import _overhang
+from jaxcnn.ops._conv._algorithms._overhang import Longer
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._window import Size, Window
-
-
-def unsupported(problem: Problem) -> str | None:
-    """Nothing: it computes every problem."""
-    return None
 
 
 def correlate(problem: Problem, x: X, kernel: Kernel) -> Y:
@@ -105,3 +106,19 @@ def flip_and_transpose(kernel: jax.Array, groups: int) -> jax.Array:
     *size, c_in, c_out = kernel.shape
     grouped = kernel.reshape(*size, c_in, groups, c_out // groups)
     return lax.rev(jnp.swapaxes(grouped, -1, -3).reshape(*size, c_out // groups, groups * c_in), range(len(size)))
+
+
+MAPS = {"correlate": correlate, "input_gradient": input_gradient, "kernel_gradient": kernel_gradient}
+
+
+def on_a_cpu(which: str, problem: Problem) -> Map | None:
+    """The map cut from a longer one, where that is computed on more cores."""
+    longer = _overhang.longer(which, problem)
+    return longer and partial(_cut, MAPS[which], longer)
+
+
+def _cut(map_: Map, longer: Longer, problem: Problem, *args: jax.Array) -> jax.Array:
+    return lax.slice_in_dim(map_(longer.problem, *args), 0, longer.length, axis=longer.axis + 1)
+
+
+DIRECT = Algorithm("direct", MAPS, on_a_cpu=on_a_cpu)

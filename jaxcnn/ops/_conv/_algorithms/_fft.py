@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops._conv._algorithm import Algorithm
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 
@@ -88,3 +89,10 @@ def _sizes(problem: Problem) -> tuple[int, ...]:
 
 def _axes(problem: Problem, first: int) -> tuple[int, ...]:
     return tuple(range(first, first + len(problem.window.shape)))
+
+
+FFT = Algorithm(
+    "fft",
+    {"correlate": correlate, "input_gradient": input_gradient, "kernel_gradient": kernel_gradient},
+    unsupported=unsupported,
+)

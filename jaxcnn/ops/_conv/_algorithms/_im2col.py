@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops._conv._algorithm import Algorithm, Cost
 from jaxcnn.ops._conv._chunks import summed
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
@@ -28,10 +29,11 @@ def unsupported(problem: Problem) -> str | None:
     return f"groups must be 1, not {problem.groups}" if problem.groups > 1 else None
 
 
-def lays_out(problem: Problem) -> int:
-    """Bytes of T(x), or of the patches that dx is folded from; a kernel gradient lays out a chunk at a time."""
-    images = 1 if problem.images is None else problem.images
-    return images * prod(problem.window.out) * problem.window.tap_count * problem.c_in * problem.dtypes.of_sums.itemsize
+def cost(which: str, problem: Problem) -> Cost:
+    """T(x), or the patches that dx is folded from; a kernel gradient lays out a chunk at a time."""
+    taps, images = problem.window.tap_count, 1 if problem.images is None else problem.images
+    patches = images * prod(problem.window.out) * taps * problem.c_in * problem.dtypes.of_sums.itemsize
+    return Cost(unrolls=taps, lays_out=0 if which == "kernel_gradient" else patches)
 
 
 def correlate(problem: Problem, x: X, kernel: Kernel) -> Y:
@@ -84,3 +86,11 @@ def _product(
         precision=problem.precision,
         preferred_element_type=problem.dtypes.of_sums,
     )
+
+
+IM2COL = Algorithm(
+    "im2col",
+    {"correlate": correlate, "input_gradient": input_gradient, "kernel_gradient": kernel_gradient},
+    unsupported=unsupported,
+    cost=cost,
+)

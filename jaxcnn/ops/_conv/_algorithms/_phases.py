@@ -6,27 +6,27 @@ with u d = p (mod s) reach it: with g = gcd(s, d) none unless g divides p, else 
     dx[s j + p - lo] = sum_m k[u_0 + (s/g) m] dy[j - t - (d/g) m],    s t = u_0 d - p                      [R 6; V 34]
 
 Each phase is a dense convolution of dy with a part of the kernel, flipped, dilated by d/g and shifted by t >= 0; the
-phases interleave to dx. Over all axes that is a convolution for each combination of phases, prod(s) in all, each a row
-longer where `_overhang` says that this keeps it from one core. At the borders a kernel meets the zeros around dy: what
-is not finite in it reaches pixels there that its tap does not (`SPREADS`).
+phases interleave to dx. Over all axes that is a convolution for each combination of phases, prod(s) in all. At the
+borders a kernel meets the zeros around dy: what is not finite in it reaches pixels there that its tap does not
+(`spreads`).
 """
 
 from __future__ import annotations
 
 import itertools
-from math import gcd
+from math import gcd, prod
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.ops._conv._algorithms import _overhang
-from jaxcnn.ops._conv._algorithms._direct import flip_and_transpose
+from jaxcnn.ops._conv._algorithm import Algorithm, Cost
+from jaxcnn.ops._conv._algorithms._direct import DIRECT, flip_and_transpose
 from jaxcnn.ops._conv._problem import Problem
+from jaxcnn.ops._dtypes import Dtypes
 from jaxcnn.ops._types import Kernel, X, Y
-
-SPREADS = {"input_gradient": (1,)}  # per map, the arguments of which what is not finite spreads
+from jaxcnn.ops._window import Window
 
 
 class Phase(NamedTuple):
@@ -78,21 +78,19 @@ def _part(
     # rows of dy that only reach pixels beyond x: cropped here, since negative padding keeps XLA off cuDNN
     kept = tuple(n + min(0, phase.padding[1]) for n, phase in zip(dy.shape[1:-1], phases, strict=True))
     padding = tuple((lo, max(0, hi)) for lo, hi in (phase.padding for phase in phases))
-    channels = (problem.c_out, problem.c_in)
-    overhangs = problem.groups == 1 and _overhang.helps(problem.images, kept, lengths, channels, dy.dtype)
-    axis, more = _overhang.overhang(kept, lengths) if overhangs else (0, 0)
-    part = lax.conv_general_dilated(
-        lax.slice(dy, (0,) * dy.ndim, (dy.shape[0], *kept, dy.shape[-1])),
-        taps,
-        window_strides=(1,) * len(phases),
-        padding=_overhang.end_later(padding, axis, more),
-        rhs_dilation=[phase.dilation for phase in phases],
-        dimension_numbers=problem.layout("N*C", "*IO", "N*C"),
-        feature_group_count=problem.groups,
-        precision=problem.precision,
-        preferred_element_type=problem.dtypes.of_sums,
+    ones = (1,) * len(phases)
+    sizes, dilation = tuple(phase.size for phase in phases), tuple(phase.dilation for phase in phases)
+    part = Problem(
+        Window(kept, sizes, ones, padding, dilation),
+        problem.c_out,
+        problem.c_in,
+        problem.groups,
+        Dtypes(dy.dtype, taps.dtype, problem.dtypes.of_sums),
+        problem.precision,
+        problem.images,
     )
-    return _overhang.cut(part, axis, lengths)
+    rows = lax.slice(dy, (0,) * dy.ndim, (dy.shape[0], *kept, dy.shape[-1]))
+    return DIRECT.on("cpu", "correlate", part)(part, rows, taps)
 
 
 def _interleave(parts: list[jax.Array], stride: tuple[int, ...]) -> jax.Array:
@@ -102,3 +100,12 @@ def _interleave(parts: list[jax.Array], stride: tuple[int, ...]) -> jax.Array:
         groups = [parts[start : start + s] for start in range(0, len(parts), s)]
         parts = [lax.collapse(jnp.stack(group, axis + 1), axis, axis + 2) for group in groups]
     return parts[0]
+
+
+PHASES = Algorithm(
+    "phases",
+    {"input_gradient": input_gradient},
+    unsupported=unsupported,
+    cost=lambda which, problem: Cost(unrolls=prod(problem.window.stride)),
+    spreads={"input_gradient": (1,)},
+)

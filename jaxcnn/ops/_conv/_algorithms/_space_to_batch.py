@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.ops._conv._algorithm import Algorithm
 from jaxcnn.ops._conv._algorithms import _direct
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
@@ -54,3 +55,6 @@ def _classes(array: jax.Array, before: list[int], lengths: list[int], dilation: 
     places, classes = range(1, split.ndim - 1, 2), range(2, split.ndim - 1, 2)
     batch = array.shape[0] * prod(dilation)
     return split.transpose(*classes, 0, *places, split.ndim - 1).reshape(batch, *lengths, array.shape[-1])
+
+
+SPACE_TO_BATCH = Algorithm("space_to_batch", {"kernel_gradient": kernel_gradient}, unsupported=unsupported)

@@ -6,9 +6,8 @@ m times the channels, whose kernel has each group's own on its diagonal:
     k_dense[u, (a, c), (b, d)] = [a = b] k[u, c, (a, d)]        a, b groups; c, d a group's own channels
 
 That is m times the multiplications, m - 1 of m by zeros, in products m times as wide. With m the least that makes them
-WIDTH channels wide, XLA:CPU's dense convolutions are together faster than its grouped one. Each is by `overhang` where
-that helps, or by `phases` where dx is strided.
-Zeros add no rounding, but make NaN of what is not finite, in the m - 1 groups beside its own (`SPREADS`).
+WIDTH channels wide, XLA:CPU's dense convolutions are together faster than its grouped one. A strided dx is by `phases`.
+Zeros add no rounding, but make NaN of what is not finite, in the m - 1 groups beside its own (`spreads`).
 """
 
 from __future__ import annotations
@@ -21,12 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.ops._conv._algorithms import _direct, _overhang, _phases
+from jaxcnn.ops._conv._algorithm import Algorithm, Cost
+from jaxcnn.ops._conv._algorithms import _phases
+from jaxcnn.ops._conv._algorithms._direct import DIRECT
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 
 WIDTH = 16
-SPREADS = {"correlate": (0,), "input_gradient": (0, 1)}  # per map, the arguments of which what is not finite spreads
 
 
 def unsupported(problem: Problem) -> str | None:
@@ -34,24 +34,24 @@ def unsupported(problem: Problem) -> str | None:
     return None if problem.groups > 1 else "groups must be more than 1"
 
 
-def unrolls(problem: Problem) -> int:
-    """How many convolutions it spells out, for dx of a stride each in phases."""
-    return problem.c_in // max(1, _part(problem).c_in) * prod(problem.window.stride)
+def cost(which: str, problem: Problem) -> Cost:
+    """The convolutions that it spells out, for dx of a stride each in phases."""
+    return Cost(unrolls=problem.c_in // max(1, _part(problem).c_in) * prod(problem.window.stride))
 
 
 def correlate(problem: Problem, x: X, kernel: Kernel) -> Y:
     """y, some groups at a time [R 1]."""
     part = _part(problem)
-    dense = _overhang if _overhang.helps_correlate(part) else _direct
+    dense = DIRECT.on("cpu", "correlate", part)
     parts = zip(_apart(x, problem, part), _dense_kernels(problem, part, kernel), strict=True)
-    return jnp.concatenate([dense.correlate(part, *each) for each in parts], axis=-1)
+    return jnp.concatenate([dense(part, *each) for each in parts], axis=-1)
 
 
 def input_gradient(problem: Problem, dy: Y, kernel: Kernel) -> X:
     """dx, some groups at a time [R 6]."""
     part = _part(problem)
-    dense = _overhang if _overhang.helps_input_gradient(part) else _direct
-    gradient = (dense if _phases.unsupported(part) else _phases).input_gradient
+    is_strided = _phases.unsupported(part) is None
+    gradient = _phases.input_gradient if is_strided else DIRECT.on("cpu", "input_gradient", part)
     parts = zip(_apart(dy, problem, part), _dense_kernels(problem, part, kernel), strict=True)
     return jnp.concatenate([gradient(part, *each) for each in parts], axis=-1)
 
@@ -81,3 +81,12 @@ def _dense_kernels(problem: Problem, part: Problem, kernel: jax.Array) -> Iterat
         by_group = each.reshape(*each.shape[:-2], 1, own, merged, -1)
         is_own = np.eye(merged, dtype=bool).reshape(merged, 1, merged, 1)
         yield jnp.where(is_own, by_group, 0).reshape(*each.shape[:-2], part.c_in, part.c_out)
+
+
+SPLIT = Algorithm(
+    "split",
+    {"correlate": correlate, "input_gradient": input_gradient},
+    unsupported=unsupported,
+    cost=cost,
+    spreads={"correlate": (0,), "input_gradient": (0, 1)},
+)

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops._bounds import UNROLLED
+from jaxcnn.ops._conv._algorithm import Algorithm
 from jaxcnn.ops._conv._chunks import summed
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
@@ -28,11 +29,6 @@ from jaxcnn.ops._window import Window
 
 VECTOR = 8  # numbers that XLA:CPU computes at once, where the length of an array is a multiple of it
 TAPS_A_TURN = 8  # of a loop, so that XLA makes one pass of them
-
-
-def unsupported(problem: Problem) -> str | None:
-    """Nothing: it computes every problem."""
-    return None
 
 
 def correlate(problem: Problem, x: X, kernel: Kernel) -> Y:
@@ -187,3 +183,6 @@ def _transposed_times(problem: Problem, seen: jax.Array, dy: jax.Array) -> jax.A
 
 def _by_group(problem: Problem, array: jax.Array) -> jax.Array:
     return array.reshape(*array.shape[:-1], problem.groups, array.shape[-1] // problem.groups)
+
+
+TAPS = Algorithm("taps", {"correlate": correlate, "input_gradient": input_gradient, "kernel_gradient": kernel_gradient})

@@ -16,7 +16,7 @@ multiplications as needed, most of them by zeros, in products of W C by out D wh
 and k times fewer values to copy. Of more taps u than a program may spell out (`_bounds`), or than may lie side by side
 in the cache, a loop takes one after another.
 
-Zeros add no rounding, but make NaN of what is not finite: such a pixel reaches all windows of its rows (`SPREADS`).
+Zeros add no rounding, but make NaN of what is not finite: such a pixel reaches all windows of its rows (`spreads`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy as np
 from jax import lax
 
 from jaxcnn.ops._bounds import UNROLLED
+from jaxcnn.ops._conv._algorithm import Algorithm
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._unfold import fold_window, unfold_window
@@ -36,7 +37,6 @@ from jaxcnn.ops._window import Window
 
 GREATEST_MATRIX = 2**22  # elements, of one u: 16 MiB in float32
 SIDE_BY_SIDE = 2**21  # bytes of x_u and B_u: beyond the cache, a loop takes one after another as fast, and holds one
-SPREADS = {"correlate": (0,), "input_gradient": (0,)}  # per map, the arguments of which what is not finite spreads
 
 
 def unsupported(problem: Problem) -> str | None:
@@ -196,3 +196,11 @@ def _product(problem: Problem, rows: jax.Array, matrix: jax.Array, axis: int) ->
         preferred_element_type=problem.dtypes.of_sums,
     )
     return product.reshape(*rows.shape[:-1], product.shape[-1])
+
+
+TOEPLITZ = Algorithm(
+    "toeplitz",
+    {"correlate": correlate, "input_gradient": input_gradient, "kernel_gradient": kernel_gradient},
+    unsupported=unsupported,
+    spreads={"correlate": (0,), "input_gradient": (0,)},
+)

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxcnn.ops._conv._algorithm import Algorithm
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._types import Kernel, X, Y
 from jaxcnn.ops._unfold import fold_window, unfold_window
@@ -64,21 +65,22 @@ TRANSFORMS = {
 }
 
 
+def unsupported(problem: Problem) -> str | None:
+    """Why it cannot compute a problem, if so."""
+    window = problem.window
+    if set(window.size) != {TAPS}:
+        return f"the kernel must have {TAPS} taps an axis, not {window.size}"
+    if {*window.stride, *window.dilation, problem.groups} != {1}:
+        return f"stride, dilation and groups must be 1, not {window.stride}, {window.dilation} and {problem.groups}"
+    return None
+
+
 class Winograd:
     """The maps with m outputs a tile and axis."""
 
     def __init__(self, m: int) -> None:
         self.m = m
         self.transforms = TRANSFORMS[m]
-
-    def unsupported(self, problem: Problem) -> str | None:
-        """Why it cannot compute a problem, if so."""
-        window = problem.window
-        if set(window.size) != {TAPS}:
-            return f"the kernel must have {TAPS} taps an axis, not {window.size}"
-        if {*window.stride, *window.dilation, problem.groups} != {1}:
-            return f"stride, dilation and groups must be 1, not {window.stride}, {window.dilation} and {problem.groups}"
-        return None
 
     def correlate(self, problem: Problem, x: X, kernel: Kernel) -> Y:
         """y = A^T (V U)."""
@@ -167,3 +169,12 @@ def _columns(places: jax.Array, problem: Problem) -> jax.Array:
     axes = len(problem.window.size)
     rows = jnp.moveaxis(places, range(axes), range(1 + axes, 1 + 2 * axes))
     return lax.collapse(rows, 1 + axes)
+
+
+def _algorithm(m: int) -> Algorithm:
+    by = Winograd(m)
+    maps = {"correlate": by.correlate, "input_gradient": by.input_gradient, "kernel_gradient": by.kernel_gradient}
+    return Algorithm(f"winograd{m}", maps, unsupported=unsupported)
+
+
+WINOGRAD2, WINOGRAD4 = map(_algorithm, TRANSFORMS)
