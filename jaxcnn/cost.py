@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxcnn.ops
-from jaxcnn.ops._record import Arguments, Shape, records
+from jaxcnn.ops._lib._record import Arguments, Shape, records
 
 _INPUTS = ("x", "lhs", "dy", "patches", "z", "logits", "probabilities", "labels")
 _PARAMETERS = ("kernel", "rhs", "bias", "scale")

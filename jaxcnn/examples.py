@@ -20,8 +20,8 @@ from jax.typing import DTypeLike
 
 from jaxcnn import nets, ops, reference
 from jaxcnn.check import distinct, integers
-from jaxcnn.ops import _record
-from jaxcnn.ops._record import records, shape
+from jaxcnn.ops._lib import _record
+from jaxcnn.ops._lib._record import records, shape
 
 PyTree = Any
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import jaxcnn.ops
-from jaxcnn.ops import _record
+from jaxcnn.ops._lib import _record
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.gradients.mutants import IN_USE_MUTANTS, MUTANTS, OPS, Mutant, Op, of_a_record
 from jaxcnn.check import check_vjp, comparisons
-from jaxcnn.ops._record import records
+from jaxcnn.ops._lib._record import records
 
 TAKES_TEN_SECONDS_TO_COMPILE = "300 ties"
 SAMPLE = [

@@ -18,7 +18,7 @@ from jaxcnn.bench._run import Case
 from jaxcnn.ops._conv._algorithm import MAPS
 from jaxcnn.ops._conv._algorithms import ALGORITHMS
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._dtypes import Dtypes
+from jaxcnn.ops._lib._dtypes import Dtypes
 
 MULTIPLY_ADDS = 1.2e8  # of a call: the batch is made to fit
 GREATEST_BATCH = 128

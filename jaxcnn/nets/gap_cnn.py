@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxcnn.ops
-from jaxcnn.ops._window import Padding, PerAxis
+from jaxcnn.ops import Padding, PerAxis
 
 
 class Block(NamedTuple):

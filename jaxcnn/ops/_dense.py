@@ -32,13 +32,13 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 from jax.typing import ArrayLike
 
-from jaxcnn.ops import _add_bias
-from jaxcnn.ops._arguments import float_array, refuse
-from jaxcnn.ops._dtypes import Dtypes, accumulator
-from jaxcnn.ops._meshes import of_product, varying_alike
-from jaxcnn.ops._record import ROWS, Example, Op, bytes_of, shape, terms
-from jaxcnn.ops._theorems import trilinear
-from jaxcnn.ops._types import Matrix, Products, Rows
+from jaxcnn.ops._lib import _add_bias
+from jaxcnn.ops._lib._arguments import float_array, refuse
+from jaxcnn.ops._lib._dtypes import Dtypes, accumulator
+from jaxcnn.ops._lib._meshes import of_product, varying_alike
+from jaxcnn.ops._lib._record import ROWS, Example, Op, bytes_of, shape, terms
+from jaxcnn.ops._lib._theorems import trilinear
+from jaxcnn.ops._lib._types import Matrix, Products, Rows
 
 
 def reference(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> jax.Array:

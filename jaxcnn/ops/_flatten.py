@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxcnn.ops._arguments import float_array, refuse
-from jaxcnn.ops._meshes import whole_from
-from jaxcnn.ops._record import IMAGES, Example, Op
+from jaxcnn.ops._lib._arguments import float_array, refuse
+from jaxcnn.ops._lib._meshes import whole_from
+from jaxcnn.ops._lib._record import IMAGES, Example, Op
 
 
 def reference(x: jax.Array) -> jax.Array:

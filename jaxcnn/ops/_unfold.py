@@ -26,15 +26,15 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops import _plain
-from jaxcnn.ops._arguments import image_array, refuse, shape_tuple
-from jaxcnn.ops._bounds import UNROLLED
-from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._meshes import dividing, over_places
-from jaxcnn.ops._record import IMAGES, POOL, Example, Op, shape
-from jaxcnn.ops._theorems import adjoint_pair
-from jaxcnn.ops._types import Image, Patches
-from jaxcnn.ops._window import Padding, PerAxis, Shape, Window
+from jaxcnn.ops._lib import _plain
+from jaxcnn.ops._lib._arguments import image_array, refuse, shape_tuple
+from jaxcnn.ops._lib._bounds import UNROLLED
+from jaxcnn.ops._lib._dtypes import accumulator
+from jaxcnn.ops._lib._meshes import dividing, over_places
+from jaxcnn.ops._lib._record import IMAGES, POOL, Example, Op, shape
+from jaxcnn.ops._lib._theorems import adjoint_pair
+from jaxcnn.ops._lib._types import Image, Patches
+from jaxcnn.ops._lib._window import Padding, PerAxis, Shape, Window
 
 
 def reference_unfold(

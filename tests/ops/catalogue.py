@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from agreement import integers, normals
 
 from jaxcnn import ops, reference
-from jaxcnn.ops._record import Example, records
+from jaxcnn.ops._lib._record import Example, records
 
 
 @dataclass(frozen=True, eq=False)

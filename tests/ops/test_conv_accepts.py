@@ -22,8 +22,8 @@ from jaxcnn.ops._conv._algorithm import MAPS
 from jaxcnn.ops._conv._core import Core
 from jaxcnn.ops._conv._plan import chosen
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._dtypes import Dtypes
-from jaxcnn.ops._window import Window
+from jaxcnn.ops._lib._dtypes import Dtypes
+from jaxcnn.ops._lib._window import Window
 
 
 def laxs_own(x: jax.Array, kernel: jax.Array, padding: Any, stride: Any, dilation: Any, groups: int = 1) -> jax.Array:

@@ -22,7 +22,7 @@ from jaxcnn.ops._conv._plan import chosen, row_for
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._conv._row import Row
 from jaxcnn.ops._conv._table import TABLE
-from jaxcnn.ops._dtypes import Dtypes
+from jaxcnn.ops._lib._dtypes import Dtypes
 
 # greatest error in roundings; the others compute whole numbers without any
 ROUNDINGS = {"winograd4": 256, "fft": 256}

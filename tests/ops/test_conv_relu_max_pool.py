@@ -14,10 +14,10 @@ from agreement import assert_agree, assert_equal_trees, check, drawn, integers, 
 from hypothesis import strategies as st
 
 from jaxcnn import ops, reference
-from jaxcnn.ops import _conv_relu_max_pool
+from jaxcnn.ops._conv import _conv_relu_max_pool
 from jaxcnn.ops._conv._plan import Planned
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._dtypes import Dtypes
+from jaxcnn.ops._lib._dtypes import Dtypes
 
 OF_CONV: dict[str, Any] = {"stride": 1, "padding": 1, "dilation": 1}
 

@@ -24,9 +24,9 @@ from agreement import (
 )
 
 from jaxcnn import ops, reference
-from jaxcnn.ops import _max_pool_on_tpu
-from jaxcnn.ops._max_pool import TIES, gather, route, select
-from jaxcnn.ops._window import Window
+from jaxcnn.ops._lib._window import Window
+from jaxcnn.ops._pool import _max_pool_on_tpu
+from jaxcnn.ops._pool._max_pool import TIES, gather, route, select
 
 NAN, INF = np.nan, np.inf
 

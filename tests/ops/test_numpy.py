@@ -15,7 +15,7 @@ from agreement import assert_equal_trees
 from catalogue import OPS
 
 from jaxcnn import ops
-from jaxcnn.ops._numpy import mapped_too
+from jaxcnn.ops._lib._numpy import mapped_too
 
 
 @pytest.mark.parametrize("name", OPS)

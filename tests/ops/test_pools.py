@@ -23,8 +23,9 @@ from agreement import (
 )
 
 from jaxcnn import ops, reference
-from jaxcnn.ops import _avg_pool, _blocks
-from jaxcnn.ops._window import Window
+from jaxcnn.ops._lib import _blocks
+from jaxcnn.ops._lib._window import Window
+from jaxcnn.ops._pool import _avg_pool
 
 
 def line(*values: float) -> jax.Array:

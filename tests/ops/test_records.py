@@ -17,7 +17,7 @@ from experiments.gradients.mutants import of_a_record
 from experiments.operations import README, operations
 from jaxcnn import cli, cost, examples, ops, reference
 from jaxcnn.check import check_vjp, residuals
-from jaxcnn.ops._record import records
+from jaxcnn.ops._lib._record import records
 
 RELU6 = '''"""The rectifier, cut off at 6.
 
@@ -30,8 +30,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.ops._record import IMAGES, Example, Op
-from jaxcnn.ops._theorems import pointwise
+from jaxcnn.ops._lib._record import IMAGES, Example, Op
+from jaxcnn.ops._lib._theorems import pointwise
 
 
 def reference(x: jax.Array) -> jax.Array:

@@ -1,8 +1,9 @@
-"""Convolution: the rule in one file, one file an algorithm."""
+"""Convolution: the rule in one file, the choice in another, one file an algorithm."""
 
 from jaxcnn.ops._conv._conv_plan import conv_plan as conv_plan
 from jaxcnn.ops._conv._maps import correlate as correlate
 from jaxcnn.ops._conv._maps import input_gradient as input_gradient
 from jaxcnn.ops._conv._maps import kernel_gradient as kernel_gradient
+from jaxcnn.ops._conv._plan import Algorithms as Algorithms
 from jaxcnn.ops._conv._plan import Plan as Plan
 from jaxcnn.ops._conv._rule import conv as conv

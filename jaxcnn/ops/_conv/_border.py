@@ -27,12 +27,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.ops._bounds import UNROLLED
-from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._meshes import varying_alike
-from jaxcnn.ops._theorems import adjoint_pair
-from jaxcnn.ops._types import Image, Pooled
-from jaxcnn.ops._window import Shape, Size, constant, is_symbolic
+from jaxcnn.ops._lib._bounds import UNROLLED
+from jaxcnn.ops._lib._dtypes import accumulator
+from jaxcnn.ops._lib._meshes import varying_alike
+from jaxcnn.ops._lib._theorems import adjoint_pair
+from jaxcnn.ops._lib._types import Image, Pooled
+from jaxcnn.ops._lib._window import Shape, Size, constant, is_symbolic
 
 MODES = ("reflect", "circular", "edge")
 Padding = tuple[tuple[int, int], ...]

@@ -19,7 +19,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._meshes import varying_alike
+from jaxcnn.ops._lib._meshes import varying_alike
 
 CHUNK_BYTES = 2**20 * (os.cpu_count() or 1)
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxcnn.ops._arguments import refuse
 from jaxcnn.ops._conv import _rule
 from jaxcnn.ops._conv._plan import PLATFORMS, Algorithms, Plan, Planned, resolved
-from jaxcnn.ops._window import Count, Padding, PerAxis
+from jaxcnn.ops._lib._arguments import refuse
+from jaxcnn.ops._lib._window import Count, Padding, PerAxis
 
 
 def conv_plan(

@@ -26,8 +26,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._meshes import laid_out
-from jaxcnn.ops._window import Size, is_symbolic
+from jaxcnn.ops._lib._meshes import laid_out
+from jaxcnn.ops._lib._window import Size, is_symbolic
 
 Edges = tuple[tuple[Size, Size], ...]  # so many before and after, per spatial axis
 

@@ -16,14 +16,14 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxcnn.ops._arguments import float_array, image_array, refuse, shape_tuple
 from jaxcnn.ops._conv import _rule
 from jaxcnn.ops._conv._plan import Algorithms, asked_for
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._dtypes import Dtypes, preferred
-from jaxcnn.ops._meshes import varying_alike
-from jaxcnn.ops._record import COTANGENTS, IMAGES, KERNELS, WINDOW, Example, Op, bytes_of, terms
-from jaxcnn.ops._window import Count, Padding, PerAxis, Shape
+from jaxcnn.ops._lib._arguments import float_array, image_array, refuse, shape_tuple
+from jaxcnn.ops._lib._dtypes import Dtypes, preferred
+from jaxcnn.ops._lib._meshes import varying_alike
+from jaxcnn.ops._lib._record import COTANGENTS, IMAGES, KERNELS, WINDOW, Example, Op, bytes_of, terms
+from jaxcnn.ops._lib._window import Count, Padding, PerAxis, Shape
 
 
 def reference_correlate(

@@ -11,8 +11,6 @@ import jax
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from jaxcnn.ops._arguments import refuse
-from jaxcnn.ops._bounds import UNROLLED, may_lay_out
 from jaxcnn.ops._conv._algorithm import MAPS, Algorithm, Map
 from jaxcnn.ops._conv._algorithms import ALGORITHMS, DIRECT
 from jaxcnn.ops._conv._algorithms._taps import put_together
@@ -21,6 +19,8 @@ from jaxcnn.ops._conv._finite import where_finite
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._conv._row import Row
 from jaxcnn.ops._conv._table import TABLE
+from jaxcnn.ops._lib._arguments import refuse
+from jaxcnn.ops._lib._bounds import UNROLLED, may_lay_out
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 NAMES = ("auto", *ALGORITHMS)

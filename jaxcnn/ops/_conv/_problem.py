@@ -8,9 +8,9 @@ from math import prod
 import jax
 from jax import lax
 
-from jaxcnn.ops._arguments import refuse
-from jaxcnn.ops._dtypes import Dtypes
-from jaxcnn.ops._window import Count, Padding, PerAxis, Shape, Window, as_int, is_symbolic
+from jaxcnn.ops._lib._arguments import refuse
+from jaxcnn.ops._lib._dtypes import Dtypes
+from jaxcnn.ops._lib._window import Count, Padding, PerAxis, Shape, Window, as_int, is_symbolic
 
 
 @dataclass(frozen=True)

@@ -43,18 +43,18 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxcnn.ops import _add_bias, _plain
-from jaxcnn.ops._arguments import float_array, image_array, refuse
 from jaxcnn.ops._conv import _border
 from jaxcnn.ops._conv._core import Core, around, inside
 from jaxcnn.ops._conv._plan import Algorithms, Planned, asked_for, run
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._dtypes import Dtypes, accumulator
-from jaxcnn.ops._meshes import laid_out, varying_alike
-from jaxcnn.ops._record import IMAGES, KERNELS, WINDOW, Example, Op, bytes_of, shape, terms
-from jaxcnn.ops._theorems import trilinear
-from jaxcnn.ops._types import Kernel, X, Y
-from jaxcnn.ops._window import Count, Padding, PerAxis, Window, is_symbolic
+from jaxcnn.ops._lib import _add_bias, _plain
+from jaxcnn.ops._lib._arguments import float_array, image_array, refuse
+from jaxcnn.ops._lib._dtypes import Dtypes, accumulator
+from jaxcnn.ops._lib._meshes import laid_out, varying_alike
+from jaxcnn.ops._lib._record import IMAGES, KERNELS, WINDOW, Example, Op, bytes_of, shape, terms
+from jaxcnn.ops._lib._theorems import trilinear
+from jaxcnn.ops._lib._types import Kernel, X, Y
+from jaxcnn.ops._lib._window import Count, Padding, PerAxis, Window, is_symbolic
 
 
 def reference(

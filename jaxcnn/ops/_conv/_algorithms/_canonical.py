@@ -17,7 +17,7 @@ from jaxcnn.ops._conv._algorithm import Algorithm
 from jaxcnn.ops._conv._algorithms import _im2col
 from jaxcnn.ops._conv._algorithms._direct import kernel_gradient_padding
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._types import Kernel, X, Y
+from jaxcnn.ops._lib._types import Kernel, X, Y
 
 
 def unsupported(problem: Problem) -> str | None:

@@ -28,8 +28,8 @@ from jaxcnn.ops._conv._algorithm import Algorithm, Map
 from jaxcnn.ops._conv._algorithms import _overhang
 from jaxcnn.ops._conv._algorithms._overhang import Longer
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._types import Kernel, X, Y
-from jaxcnn.ops._window import Size, Window
+from jaxcnn.ops._lib._types import Kernel, X, Y
+from jaxcnn.ops._lib._window import Size, Window
 
 
 def correlate(problem: Problem, x: X, kernel: Kernel) -> Y:

@@ -19,7 +19,7 @@ from jax import lax
 
 from jaxcnn.ops._conv._algorithm import Algorithm
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._types import Kernel, X, Y
+from jaxcnn.ops._lib._types import Kernel, X, Y
 
 
 def unsupported(problem: Problem) -> str | None:

@@ -20,7 +20,7 @@ from jax import lax
 from jaxcnn.ops._conv._algorithm import Algorithm, Cost
 from jaxcnn.ops._conv._chunks import summed
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._types import Kernel, X, Y
+from jaxcnn.ops._lib._types import Kernel, X, Y
 from jaxcnn.ops._unfold import fold_window, unfold_window
 
 

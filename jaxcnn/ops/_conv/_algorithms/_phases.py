@@ -24,9 +24,9 @@ from jax import lax
 from jaxcnn.ops._conv._algorithm import Algorithm, Cost
 from jaxcnn.ops._conv._algorithms._direct import DIRECT, flip_and_transpose
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._dtypes import Dtypes
-from jaxcnn.ops._types import Kernel, X, Y
-from jaxcnn.ops._window import Window
+from jaxcnn.ops._lib._dtypes import Dtypes
+from jaxcnn.ops._lib._types import Kernel, X, Y
+from jaxcnn.ops._lib._window import Window
 
 
 class Phase(NamedTuple):

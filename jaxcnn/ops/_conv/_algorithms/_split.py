@@ -24,7 +24,7 @@ from jaxcnn.ops._conv._algorithm import Algorithm, Cost
 from jaxcnn.ops._conv._algorithms import _phases
 from jaxcnn.ops._conv._algorithms._direct import DIRECT
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._types import Kernel, X, Y
+from jaxcnn.ops._lib._types import Kernel, X, Y
 
 WIDTH = 16
 

@@ -20,12 +20,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._conv._algorithm import Algorithm
 from jaxcnn.ops._conv._chunks import summed
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._types import Kernel, X, Y
-from jaxcnn.ops._window import Window
+from jaxcnn.ops._lib._bounds import UNROLLED
+from jaxcnn.ops._lib._types import Kernel, X, Y
+from jaxcnn.ops._lib._window import Window
 
 VECTOR = 8  # numbers that XLA:CPU computes at once, where the length of an array is a multiple of it
 TAPS_A_TURN = 8  # of a loop, so that XLA makes one pass of them

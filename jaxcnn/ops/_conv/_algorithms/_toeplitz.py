@@ -28,12 +28,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.ops._bounds import UNROLLED
 from jaxcnn.ops._conv._algorithm import Algorithm
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._types import Kernel, X, Y
+from jaxcnn.ops._lib._bounds import UNROLLED
+from jaxcnn.ops._lib._types import Kernel, X, Y
+from jaxcnn.ops._lib._window import Window
 from jaxcnn.ops._unfold import fold_window, unfold_window
-from jaxcnn.ops._window import Window
 
 GREATEST_MATRIX = 2**22  # elements, of one u: 16 MiB in float32
 SIDE_BY_SIDE = 2**21  # bytes of x_u and B_u: beyond the cache, a loop takes one after another as fast, and holds one

@@ -27,9 +27,9 @@ from jax import lax
 
 from jaxcnn.ops._conv._algorithm import Algorithm
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._types import Kernel, X, Y
+from jaxcnn.ops._lib._types import Kernel, X, Y
+from jaxcnn.ops._lib._window import Window
 from jaxcnn.ops._unfold import fold_window, unfold_window
-from jaxcnn.ops._window import Window
 
 TAPS = 3
 

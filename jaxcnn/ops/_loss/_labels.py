@@ -13,8 +13,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops._arguments import refuse
-from jaxcnn.ops._window import Size, constant
+from jaxcnn.ops._lib._arguments import refuse
+from jaxcnn.ops._lib._window import Size, constant
 
 
 def labels_array(op: str, name: str, scores: jax.Array, labels: ArrayLike, used: object = True) -> jax.Array:

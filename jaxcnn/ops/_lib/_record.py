@@ -92,8 +92,8 @@ class Op:
     @property
     def file(self) -> str:
         """The file that it is derived in, from jaxcnn/ops on."""
-        path = Path(inspect.getfile(inspect.unwrap(self.function)))
-        return str(path.relative_to(Path(__file__).parent)) if path.is_relative_to(Path(__file__).parent) else path.name
+        path, ops = Path(inspect.getfile(inspect.unwrap(self.function))), Path(__file__).parents[1]
+        return str(path.relative_to(ops)) if path.is_relative_to(ops) else path.name
 
 
 def records() -> dict[str, Op]:

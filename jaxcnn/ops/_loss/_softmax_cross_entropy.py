@@ -32,13 +32,13 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops._arguments import float_array, real_number, refuse
-from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._labels import are_classes, distributions, expected_surprise, labels_array, plain_distributions
-from jaxcnn.ops._meshes import laid_out_as, varying_alike
-from jaxcnn.ops._record import CLASSES, ROWS, Example, Op, bytes_of, total
-from jaxcnn.ops._theorems import Slopes, of_used, per_example, pointwise
-from jaxcnn.ops._types import Losses, Scalar, Scores
+from jaxcnn.ops._lib._arguments import float_array, real_number, refuse
+from jaxcnn.ops._lib._dtypes import accumulator
+from jaxcnn.ops._lib._meshes import laid_out_as, varying_alike
+from jaxcnn.ops._lib._record import CLASSES, ROWS, Example, Op, bytes_of, total
+from jaxcnn.ops._lib._theorems import Slopes, of_used, per_example, pointwise
+from jaxcnn.ops._lib._types import Losses, Scalar, Scores
+from jaxcnn.ops._loss._labels import are_classes, distributions, expected_surprise, labels_array, plain_distributions
 
 
 def reference(

@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxcnn.ops._arguments import float_array
-from jaxcnn.ops._record import IMAGES, Example, Op
-from jaxcnn.ops._theorems import pointwise
-from jaxcnn.ops._types import Mask, Same
+from jaxcnn.ops._lib._arguments import float_array
+from jaxcnn.ops._lib._record import IMAGES, Example, Op
+from jaxcnn.ops._lib._theorems import pointwise
+from jaxcnn.ops._lib._types import Mask, Same
 
 
 def reference(x: jax.Array) -> jax.Array:

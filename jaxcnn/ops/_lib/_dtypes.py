@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxcnn.ops._arguments import FLOATS, refuse
+from jaxcnn.ops._lib._arguments import FLOATS, refuse
 
 
 def widest(*dtypes: DTypeLike) -> np.dtype:

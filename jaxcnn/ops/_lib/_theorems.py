@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.ops._meshes import laid_out_as
+from jaxcnn.ops._lib._meshes import laid_out_as
 
 Map = Callable[..., jax.Array]
 Arrays = tuple[jax.Array, ...]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.ops._window import Padding, PerAxis
+from jaxcnn.ops._lib._window import Padding, PerAxis
 
 
 def per_axis(value: PerAxis, axes: int) -> tuple[int, ...]:

@@ -39,17 +39,30 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops import _max_pool, _relu
-from jaxcnn.ops._arguments import float_array, image_array, refuse
+from jaxcnn.ops._activation import _relu
 from jaxcnn.ops._conv import _chunks, _rule
 from jaxcnn.ops._conv._plan import Algorithms, Planned, asked_for
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._dtypes import Dtypes, accumulator
-from jaxcnn.ops._max_pool import computed_once, first_maximum, gather, route, winner_bytes
-from jaxcnn.ops._meshes import dividing, is_explicitly_sharded, laid_out_as, varying_alike
-from jaxcnn.ops._record import IMAGES, KERNELS, WINDOW, Arguments, Example, Op, Shape, bytes_of, shape, terms, total
-from jaxcnn.ops._types import Bias, Kernel, Pooled, X
-from jaxcnn.ops._window import Count, Padding, PerAxis, Window
+from jaxcnn.ops._lib._arguments import float_array, image_array, refuse
+from jaxcnn.ops._lib._dtypes import Dtypes, accumulator
+from jaxcnn.ops._lib._meshes import dividing, is_explicitly_sharded, laid_out_as, varying_alike
+from jaxcnn.ops._lib._record import (
+    IMAGES,
+    KERNELS,
+    WINDOW,
+    Arguments,
+    Example,
+    Op,
+    Shape,
+    bytes_of,
+    shape,
+    terms,
+    total,
+)
+from jaxcnn.ops._lib._types import Bias, Kernel, Pooled, X
+from jaxcnn.ops._lib._window import Count, Padding, PerAxis, Window
+from jaxcnn.ops._pool import _max_pool
+from jaxcnn.ops._pool._max_pool import computed_once, first_maximum, gather, route, winner_bytes
 
 CHUNK_BYTES = 4 * _chunks.CHUNK_BYTES  # of dz and patches, on a CPU: 4 MiB a core, in the last cache
 

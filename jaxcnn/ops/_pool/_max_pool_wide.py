@@ -24,11 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._meshes import varying_alike
-from jaxcnn.ops._theorems import adjoint_pair
-from jaxcnn.ops._types import Image, Pooled, Winner
-from jaxcnn.ops._window import Size, Window, constant
+from jaxcnn.ops._lib._dtypes import accumulator
+from jaxcnn.ops._lib._meshes import varying_alike
+from jaxcnn.ops._lib._theorems import adjoint_pair
+from jaxcnn.ops._lib._types import Image, Pooled, Winner
+from jaxcnn.ops._lib._window import Size, Window, constant
 
 Found = tuple[jax.Array, jax.Array]  # values, and the numbers of their taps
 

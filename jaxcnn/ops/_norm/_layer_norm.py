@@ -34,12 +34,12 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops._arguments import float_array, one_axis, real_number, refuse
-from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._meshes import laid_out_as, varying_alike
-from jaxcnn.ops._record import ROWS, Arguments, Example, Op, Shape, bytes_of, shape, total
-from jaxcnn.ops._types import Same, Scalar
-from jaxcnn.ops._window import PerAxis
+from jaxcnn.ops._lib._arguments import float_array, one_axis, real_number, refuse
+from jaxcnn.ops._lib._dtypes import accumulator
+from jaxcnn.ops._lib._meshes import laid_out_as, varying_alike
+from jaxcnn.ops._lib._record import ROWS, Arguments, Example, Op, Shape, bytes_of, shape, total
+from jaxcnn.ops._lib._types import Same, Scalar
+from jaxcnn.ops._lib._window import PerAxis
 
 Axes = tuple[int, ...]
 

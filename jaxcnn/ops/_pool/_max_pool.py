@@ -43,15 +43,16 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops import _blocks, _max_pool_on_tpu, _max_pool_wide, _plain
-from jaxcnn.ops._arguments import hint_at_one_image, image_array, refuse
-from jaxcnn.ops._bounds import UNROLLED
-from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._meshes import dividing, over_places
-from jaxcnn.ops._record import IMAGES, POOL, Arguments, Example, Op, Shape
-from jaxcnn.ops._theorems import adjoint_pair
-from jaxcnn.ops._types import Image, Pooled, Winner
-from jaxcnn.ops._window import Padding, PerAxis, Window
+from jaxcnn.ops._lib import _blocks, _plain
+from jaxcnn.ops._lib._arguments import hint_at_one_image, image_array, refuse
+from jaxcnn.ops._lib._bounds import UNROLLED
+from jaxcnn.ops._lib._dtypes import accumulator
+from jaxcnn.ops._lib._meshes import dividing, over_places
+from jaxcnn.ops._lib._record import IMAGES, POOL, Arguments, Example, Op, Shape
+from jaxcnn.ops._lib._theorems import adjoint_pair
+from jaxcnn.ops._lib._types import Image, Pooled, Winner
+from jaxcnn.ops._lib._window import Padding, PerAxis, Window
+from jaxcnn.ops._pool import _max_pool_on_tpu, _max_pool_wide
 
 TIES = ("first", "all", "split")
 

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.ops._types import Image, Pooled, Winner
-from jaxcnn.ops._window import Size, Window
+from jaxcnn.ops._lib._types import Image, Pooled, Winner
+from jaxcnn.ops._lib._window import Size, Window
 
 Pair = tuple[jax.Array, jax.Array]
 

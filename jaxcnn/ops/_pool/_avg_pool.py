@@ -33,15 +33,15 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops import _blocks, _plain
-from jaxcnn.ops._arguments import hint_at_one_image, image_array
-from jaxcnn.ops._bounds import UNROLLED
-from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._meshes import dividing, over_places
-from jaxcnn.ops._record import IMAGES, POOL, Example, Op
-from jaxcnn.ops._theorems import adjoint_pair
-from jaxcnn.ops._types import Image, Pooled
-from jaxcnn.ops._window import Padding, PerAxis, Size, Window, at_least, constant, is_symbolic
+from jaxcnn.ops._lib import _blocks, _plain
+from jaxcnn.ops._lib._arguments import hint_at_one_image, image_array
+from jaxcnn.ops._lib._bounds import UNROLLED
+from jaxcnn.ops._lib._dtypes import accumulator
+from jaxcnn.ops._lib._meshes import dividing, over_places
+from jaxcnn.ops._lib._record import IMAGES, POOL, Example, Op
+from jaxcnn.ops._lib._theorems import adjoint_pair
+from jaxcnn.ops._lib._types import Image, Pooled
+from jaxcnn.ops._lib._window import Padding, PerAxis, Size, Window, at_least, constant, is_symbolic
 
 Counted = tuple[tuple[Size, Size], ...]  # so many places of padding before and after x count, per axis
 

@@ -20,13 +20,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxcnn.ops._arguments import image_array, refuse
-from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._meshes import laid_out_as
-from jaxcnn.ops._record import IMAGES, Example, Op
-from jaxcnn.ops._theorems import adjoint_pair
-from jaxcnn.ops._types import Image, Means
-from jaxcnn.ops._window import Size, is_symbolic
+from jaxcnn.ops._lib._arguments import image_array, refuse
+from jaxcnn.ops._lib._dtypes import accumulator
+from jaxcnn.ops._lib._meshes import laid_out_as
+from jaxcnn.ops._lib._record import IMAGES, Example, Op
+from jaxcnn.ops._lib._theorems import adjoint_pair
+from jaxcnn.ops._lib._types import Image, Means
+from jaxcnn.ops._lib._window import Size, is_symbolic
 
 
 def reference(x: jax.Array) -> jax.Array:

@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.ops._bounds import UNROLLED
-from jaxcnn.ops._window import Window
+from jaxcnn.ops._lib._bounds import UNROLLED
+from jaxcnn.ops._lib._window import Window
 
 # share(number, is_tap, *arrays): of tap `number` where it is one; all broadcast to (N, blocks, phases, .., C)
 Share = Callable[..., jax.Array]

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxcnn.ops._arguments import float_array, refuse
-from jaxcnn.ops._record import ROWS, Example, Op
+from jaxcnn.ops._lib._arguments import float_array, refuse
+from jaxcnn.ops._lib._record import ROWS, Example, Op
 
 
 def reference(probabilities: jax.Array) -> jax.Array:

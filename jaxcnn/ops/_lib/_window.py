@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.ops._arguments import refuse
+from jaxcnn.ops._lib._arguments import refuse
 
 Count = int | np.integer[Any] | jax.Array
 Size = Any  # an int, or symbolic: the batch and spatial axes of a program that is exported for any

@@ -22,10 +22,10 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from jaxcnn.ops._arguments import float_array, refuse
 from jaxcnn.ops._conv import conv
-from jaxcnn.ops._record import Arguments, Example, Op, Shape, bytes_of, shape
-from jaxcnn.ops._window import Count
+from jaxcnn.ops._lib._arguments import float_array, refuse
+from jaxcnn.ops._lib._record import Arguments, Example, Op, Shape, bytes_of, shape
+from jaxcnn.ops._lib._window import Count
 
 reference = lax.conv_general_dilated
 

@@ -27,10 +27,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxcnn.ops._arguments import float_array, one_axis
-from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._record import ROWS, Example, Op
-from jaxcnn.ops._types import Same
+from jaxcnn.ops._lib._arguments import float_array, one_axis
+from jaxcnn.ops._lib._dtypes import accumulator
+from jaxcnn.ops._lib._record import ROWS, Example, Op
+from jaxcnn.ops._lib._types import Same
 
 
 def reference(z: jax.Array, *, axis: int = -1) -> jax.Array:

@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.ops._arguments import float_array, refuse
-from jaxcnn.ops._dtypes import accumulator
-from jaxcnn.ops._meshes import laid_out_as, varying_alike
-from jaxcnn.ops._types import Bias, Products
+from jaxcnn.ops._lib._arguments import float_array, refuse
+from jaxcnn.ops._lib._dtypes import accumulator
+from jaxcnn.ops._lib._meshes import laid_out_as, varying_alike
+from jaxcnn.ops._lib._types import Bias, Products
 
 
 def reference(y: jax.Array, bias: jax.Array) -> jax.Array:
