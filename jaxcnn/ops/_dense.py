@@ -149,6 +149,7 @@ OP = Op(
     equations="[V 2, 9-11, 20-26], [R 1.6]",
     kept="x and the kernel, once",
     at_kinks="smooth",
+    elsewhere="`flax.linen.Dense`, `equinox.nn.Linear`, `torch.nn.functional.linear`",
     examples={"": Example(lambda m, x, k, b: m.dense(x, k, b), (ROWS, shape(4, 2), shape(2)), is_exact=True)},
     multiply_adds=terms("y"),
     residual_bytes=bytes_of("x", "kernel"),

@@ -51,6 +51,7 @@ OP = Op(
     equations="[V 2.3]",
     kept="nothing",
     at_kinks="a reshape",
+    elsewhere="`jax.numpy.reshape`, `torch.flatten`",
     examples={"": Example(lambda m, x: m.flatten(x), (IMAGES,), is_exact=True)},
     has_rule=False,
     moves=False,

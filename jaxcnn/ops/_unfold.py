@@ -199,6 +199,7 @@ UNFOLD = Op(
     equations="[R 2, 9, 10]",
     kept="nothing",
     at_kinks="linear; `fold` is its gradient",
+    elsewhere="`jax.lax.conv_general_dilated_patches`, `torch.nn.functional.unfold`",
     examples={"": Example(lambda m, x: m.unfold(x, **POOL), (IMAGES,), is_exact=True)},
 )
 FOLD = Op(
@@ -207,5 +208,6 @@ FOLD = Op(
     equations="[R 10], [R 1.7]",
     kept="nothing",
     at_kinks="linear; `unfold` is its gradient",
+    elsewhere="`torch.nn.functional.fold`",
     examples={"": Example(lambda m, p: m.fold(p, (p.shape[0], 3, 4, 1), **POOL), (shape(3, 3, 3, 4),), is_exact=True)},
 )

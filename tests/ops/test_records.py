@@ -14,7 +14,7 @@ import pytest
 from catalogue import OPS
 
 from experiments.gradients.mutants import of_a_record
-from experiments.operations import README, operations
+from experiments.operations import PAGE, README, operations, pages
 from jaxcnn import cli, cost, examples, ops, reference
 from jaxcnn.check import check_vjp, residuals
 from jaxcnn.ops._lib._record import records
@@ -55,6 +55,7 @@ OP = Op(
     equations="none",
     kept="1 byte per element",
     at_kinks="derivative 0 at 0 and at 6",
+    elsewhere="`jax.nn.relu6`",
     examples={"": Example(lambda m, x: m.relu6(x), (IMAGES,), is_exact=True, has_kinks=True)},
     residual_bytes=lambda args, y: y.size,
 )
@@ -83,6 +84,7 @@ def test_an_op_is_known_everywhere(
     net = cost.of_net(lambda params, x, *, ops: ops.relu6(ops.relu(x)), {}, x)
     assert [row.op for row in net.rows] == ["relu", "relu6"]
     assert "| `relu6` | `relu6_of_a_test.py` | none | 1 byte per element | derivative 0 at 0 and at 6 |" in operations()
+    assert "## `relu6`\n" in pages() and "- **elsewhere**: `jax.nn.relu6`\n" in pages()
     assert len(of_a_record("relu6")) == 3
     monkeypatch.setattr(sys, "argv", ["jaxcnn", "check", "--op", "relu6"])
     with pytest.raises(SystemExit) as end:
@@ -99,8 +101,9 @@ def test_an_op_without_a_record_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         records()
 
 
-def test_the_readme_has_the_table_of_today() -> None:
+def test_readme_and_docs_have_the_tables_of_today() -> None:
     assert operations() in README.read_text()
+    assert pages() in PAGE.read_text()
 
 
 def test_every_export_has_a_record_of_its_own() -> None:

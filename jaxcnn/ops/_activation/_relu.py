@@ -74,6 +74,7 @@ OP = Op(
     equations="[R 1.3, 1.4]",
     kept="1 byte per element",
     at_kinks="derivative 0 at 0; NaN stays NaN, with derivative 0",
+    elsewhere="`jax.nn.relu`, `torch.nn.functional.relu`",
     examples={"": Example(lambda m, x: m.relu(x), (IMAGES,), is_exact=True, has_kinks=True)},
     residual_bytes=lambda args, y: y.size,
 )

@@ -103,6 +103,7 @@ OP = Op(
     equations="[V 3], [R 1.6]",
     kept="the probabilities, in float32 or wider",
     at_kinks="shifted by the maximum",
+    elsewhere="`jax.nn.softmax`, `torch.softmax`",
     examples={"": Example(lambda m, z: m.softmax(z), (ROWS,))},
     residual_bytes=lambda args, y: y.size * accumulator(y.dtype).itemsize,
 )

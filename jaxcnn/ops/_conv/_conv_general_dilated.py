@@ -141,6 +141,7 @@ OP = Op(
     equations="[R 1]",
     kept="as `conv`",
     at_kinks="lax's signature, for Flax and others",
+    elsewhere="`jax.lax.conv_general_dilated`; give it to `flax.linen.Conv(conv_general_dilated=...)`",
     examples={
         "": Example(
             lambda m, x, k: m.conv_general_dilated(x, k, (1, 2), ((1, 0), (0, 1)), rhs_dilation=(2, 1)),

@@ -281,6 +281,7 @@ OP = Op(
     equations="[R 1.2-1.5], [V 2.1, 2.2, 3.3]",
     kept="x, the kernel, 1 byte per pooled element",
     at_kinks="as the three in sequence",
+    elsewhere="three layers in sequence",
     examples={
         "": Example(
             lambda m, x, k, b: m.conv_relu_max_pool(

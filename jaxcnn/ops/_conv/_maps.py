@@ -298,6 +298,7 @@ CORRELATE = Op(
     equations="[R 1]",
     kept="x and the kernel, once",
     at_kinks="its gradients are the other two maps",
+    elsewhere="`jax.lax.conv_general_dilated` of channels last",
     examples={"": Example(lambda m, x, k: m.correlate(x, k, groups=2, **WINDOW), (IMAGES, KERNELS), is_exact=True)},
     multiply_adds=terms("y"),
     residual_bytes=bytes_of("x", "kernel"),
@@ -308,6 +309,7 @@ INPUT_GRADIENT = Op(
     equations="[R 6, 8]",
     kept="dy and the kernel, once",
     at_kinks="its gradients are the other two maps",
+    elsewhere="`torch.nn.grad.conv2d_input`; read forwards, a transposed convolution",
     examples={
         "": Example(
             lambda m, dy, k: m.input_gradient(dy, k, (dy.shape[0], *IMAGES.shape[1:]), groups=2, **WINDOW),
@@ -324,6 +326,7 @@ KERNEL_GRADIENT = Op(
     equations="[R 5, 7, 9]",
     kept="x and dy, once",
     at_kinks="its gradients are the other two maps",
+    elsewhere="`torch.nn.grad.conv2d_weight`",
     examples={
         "": Example(
             lambda m, x, dy: m.kernel_gradient(x, dy, KERNELS.shape, groups=2, **WINDOW),

@@ -276,6 +276,7 @@ OP = Op(
     equations="[R 1, 4-8], [V 1, 33-38]",
     kept="x and the kernel, once",
     at_kinks="smooth; rows that no window reaches get 0; NaN stays in the windows that see it",
+    elsewhere="`flax.linen.Conv`, `equinox.nn.Conv`, `torch.nn.functional.conv2d`",
     examples={
         "": Example(lambda m, x, k, b: m.conv(x, k, b, groups=2, **WINDOW), (IMAGES, KERNELS, shape(2)), is_exact=True),
         "dilated": Example(

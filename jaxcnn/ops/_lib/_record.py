@@ -1,7 +1,7 @@
 """What is known of an op beside its code: one record at the end of its file.
 
 `jaxcnn.reference`, `jaxcnn.examples` and with them `jaxcnn check`, `jaxcnn.cost`, the tests of every transformation and
-the README's table of operations are made from the records of what `jaxcnn.ops` exports.
+the tables of operations in README and docs are made from the records of what `jaxcnn.ops` exports.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Op:
         equations: where it and its gradient are in the papers.
         kept: what is kept for the backward pass, in words.
         at_kinks: what happens at kinks, ties and NaN.
+        elsewhere: what other libraries call it, for who comes from there.
         examples: points to check it at, by what is said of each after the op's name; "" for nothing.
         multiply_adds: of the forward, from the arguments by name and the result: see `jaxcnn.cost`.
         residual_bytes: of what is kept, likewise.
@@ -77,6 +78,7 @@ class Op:
     equations: str
     kept: str
     at_kinks: str
+    elsewhere: str
     examples: Mapping[str, Example]
     multiply_adds: Count = nothing
     residual_bytes: Count = nothing

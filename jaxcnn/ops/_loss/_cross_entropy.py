@@ -115,6 +115,7 @@ OP = Op(
     equations="[V 4, 8]",
     kept="probabilities and labels",
     at_kinks="gradient 0 at and beyond the clip",
+    elsewhere="`keras.losses.CategoricalCrossentropy`",
     examples={
         "": Example(lambda m, p, y: m.cross_entropy(p, y), (ROWS,), into_domain=jax.nn.softmax, held=(CLASSES,)),
         "of distributions": Example(

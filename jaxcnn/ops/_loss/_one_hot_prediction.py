@@ -55,6 +55,7 @@ OP = Op(
     equations="[V 2.3]",
     kept="nothing",
     at_kinks="the first of tied maxima; gradient 0",
+    elsewhere="`jax.nn.one_hot` of `jax.numpy.argmax`",
     examples={"": Example(lambda m, p: m.one_hot_prediction(p), (ROWS,), is_exact=True, has_kinks=True)},
     has_rule=False,
     has_gradient=False,

@@ -217,6 +217,7 @@ OP = Op(
     equations="[V 12-19], [R 1.6]",
     kept="probabilities and labels",
     at_kinks="p - y everywhere; a logit of -inf rules a class out; an unused row gets 0",
+    elsewhere="`optax.softmax_cross_entropy_with_integer_labels`, `torch.nn.functional.cross_entropy`",
     examples={
         "": Example(lambda m, z, y: m.softmax_cross_entropy(z, y), (ROWS,), held=(CLASSES,)),
         "of distributions": Example(lambda m, z, y: m.softmax_cross_entropy(z, y), (ROWS, ROWS), batched=2),

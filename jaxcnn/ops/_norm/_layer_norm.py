@@ -199,6 +199,7 @@ OP = Op(
     equations="[R 1.9]'s normalization",
     kept="x, scale, five numbers per group",
     at_kinks="smooth, for epsilon > 0",
+    elsewhere="`flax.linen.LayerNorm`, `equinox.nn.LayerNorm`, `torch.nn.functional.layer_norm`",
     examples={"": Example(lambda m, x, s, b: m.layer_norm(x, s, b), (ROWS, shape(4), shape(4)))},
     residual_bytes=total(bytes_of("x", "scale"), _moments_bytes),
 )

@@ -279,6 +279,7 @@ OP = Op(
     equations="[R 1.5]",
     kept="nothing",
     at_kinks="linear; padding counts or not",
+    elsewhere="`flax.linen.avg_pool`, `jax.lax.reduce_window`, `torch.nn.functional.avg_pool2d`",
     examples={
         "": Example(lambda m, x: m.avg_pool(x, 2, stride=1, padding=1), (IMAGES,), is_exact=True),
         "without padding": Example(lambda m, x: m.avg_pool(x, count_include_pad=False, **POOL), (IMAGES,)),

@@ -96,5 +96,6 @@ OP = Op(
     equations="[R 1.6]",
     kept="nothing",
     at_kinks="linear",
+    elsewhere="`jax.numpy.mean` over the spatial axes, `torch.nn.AdaptiveAvgPool2d(1)`",
     examples={"": Example(lambda m, x: m.global_avg_pool(x), (IMAGES,))},
 )

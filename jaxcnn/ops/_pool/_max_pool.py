@@ -303,6 +303,7 @@ OP = Op(
     equations="[R 1.5], [V 3.3]",
     kept='1 byte per output (`ties="first"`, to 255 taps), else 1 per tap, or beyond 64 taps x and y',
     at_kinks="first maximum, all, or an equal split; NaN wins, padding never",
+    elsewhere="`flax.linen.max_pool`, `jax.lax.reduce_window`, `torch.nn.functional.max_pool2d`",
     examples={
         "first": Example(lambda m, x: m.max_pool(x, **POOL), (IMAGES,), is_exact=True, has_kinks=True),
         "side by side": Example(lambda m, x: m.max_pool(x, (1, 3)), (IMAGES,), is_exact=True, has_kinks=True),
