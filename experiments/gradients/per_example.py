@@ -1,4 +1,4 @@
-"""Per-example gradients, `jax.vmap(jax.grad(...))`, by hand and by autodiff: see the README beside this file.
+"""Per-example gradients, `jax.vmap(jax.grad(...))`, hand-derived and autodiff's: see the README beside this file.
 
 run         verifies, then times both ways in turns on fresh numbers
 report      writes the table of the README
@@ -26,7 +26,7 @@ from jaxcnn import nets, ops, reference
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "per_example.json"
 SEED = 0
-WAYS = {"by hand": ops, "by autodiff": reference}
+WAYS = {"hand-derived": ops, "autodiff": reference}
 Loss = Callable[..., jax.Array]  # of a module, parameters and one image without its batch axis
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
@@ -105,11 +105,11 @@ def report() -> None:
         (
             name,
             *(f"{row[way]['min_ms']:.2f} / {row[way]['median_ms']:.2f}" for way in WAYS),
-            f"{row['by autodiff']['min_ms'] / row['by hand']['min_ms']:.2f}",
+            f"{row['autodiff']['min_ms'] / row['hand-derived']['min_ms']:.2f}",
         )
         for name, row in result["rows"].items()
     ]
-    head = ("gradients in the parameters", "by hand, ms: min / median", "by autodiff", "ratio of minima")
+    head = ("gradients in the parameters", "hand-derived, ms: min / median", "autodiff", "ratio of minima")
     machine = "{examples} examples, {rounds} rounds; ".format(**result)
     machine += "jax {jax}, {device}; seed {seed}; commit {commit}, {date}.".format(**result["made_by"])
     insert(HERE / "README.md", "per-example", f"{table(head, lines)}\n\n{machine}")

@@ -1,9 +1,9 @@
-"""How far are gradients by hand, by autodiff and by differences from the truth? See the README beside this file.
+"""How far are hand-derived gradients, autodiff's and differences from the truth? See the README beside this file.
 
-steps       differences against the gradient by hand, over their step, in three dtypes
-sums        a dense layer's gradient by hand and by autodiff against float64, over dtype and length of the sum
+steps       differences against the hand-derived gradient, over their step, in three dtypes
+sums        a dense layer's gradient, hand-derived and autodiff's, against float64, over dtype and length of the sum
 depths      the same for a stack of convolutions, over its depth
-drift       a training run by hand and one by autodiff: how far their parameters part
+drift       a training run by hand-derived gradients and one by autodiff: how far their parameters part
 kept        what each network keeps for its backward pass
 report      writes the tables of the README, and the pictures
 """
@@ -30,7 +30,7 @@ from jaxcnn.check import residuals
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 SEED = 0
-WAYS = {"by hand": ops, "by autodiff": reference}
+WAYS = {"hand-derived": ops, "autodiff": reference}
 DTYPES = ("float32", "bfloat16", "float16")
 COLORS = {"float32": "#1b6ca8", "bfloat16": "#d1495b", "float16": "#e0a030"}
 
@@ -98,7 +98,7 @@ def depths(points: int = 3) -> None:
 
 @app.command()
 def drift(epochs: int = 5, batch_size: int = 64) -> None:
-    """single_filter in float32 and in float64 on mnist-10k, by hand and by autodiff from the same parameters."""
+    """single_filter on mnist-10k in float32 and float64, by hand-derived gradients and by autodiff, from one start."""
     digits = data.load("mnist-10k")
     batches = len(digits.train.labels) // batch_size
     rows = []
@@ -198,9 +198,9 @@ def _draw(read: dict[str, Any]) -> None:
         for dtype, color in COLORS.items():
             rows = [row for row in read[name]["rows"] if row["dtype"] == dtype]
             ours, theirs = ([row for row in rows if row["way"] == way] for way in WAYS)
-            panel.plot(_of(ours, key), _of(ours, "ulps"), color=color, label=f"{dtype}, by hand")
+            panel.plot(_of(ours, key), _of(ours, "ulps"), color=color, label=f"{dtype}, hand-derived")
             panel.plot(
-                _of(theirs, key), _of(theirs, "ulps"), "o", color=color, mfc="none", ms=8, label=f"{dtype}, by autodiff"
+                _of(theirs, key), _of(theirs, "ulps"), "o", color=color, mfc="none", ms=8, label=f"{dtype}, autodiff"
             )
         panel.set(xlabel=label, ylabel="greatest error, ulps")
         panel.set_xscale("log", base=2)
@@ -216,7 +216,7 @@ def _draw(read: dict[str, Any]) -> None:
         yscale="log",
         xlabel="training step",
         ylabel="parameters apart, of their norm",
-        title="Training single_filter by hand and by autodiff",
+        title="Training single_filter by hand-derived gradients and by autodiff",
     )
     of_drift.legend(fontsize=8, frameon=False)
     for panel in axes.flat:

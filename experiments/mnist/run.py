@@ -3,7 +3,7 @@
 select      trains each candidate setting on 55,000 images and scores it on the last 5,000 of the training part
 final       trains the best setting of a network on all 60,000, with `jaxcnn.ops` and with `jaxcnn.reference`, from the
             same parameters in the same order, and only then reads the test part, once
-precision   trains it by hand again as `final` does, computing in bfloat16
+precision   trains it by hand-derived gradients again as `final` does, computing in bfloat16
 report      writes the tables of the README
 """
 
@@ -138,10 +138,10 @@ def report() -> None:
         "net",
         "training",
         "epochs",
-        "test accuracy, by hand",
-        "by autodiff",
-        "time, by hand",
-        "by autodiff",
+        "test accuracy, hand-derived",
+        "autodiff",
+        "time, hand-derived",
+        "autodiff",
         "largest parameter difference",
     )
     narrow = {net: RESULTS / f"{net}_bfloat16.json" for net in finals}

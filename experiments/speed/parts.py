@@ -1,6 +1,6 @@
 """Where the time of a LeNet's step goes, by the instructions that XLA:CPU runs: see the README beside this file.
 
-run         profiles the step, by hand and by autodiff
+run         profiles the step, hand-derived and autodiff's
 report      writes the table of the README
 """
 
@@ -27,7 +27,7 @@ from jaxcnn.bench._steps import _drawn, idiomatic, step_program
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "parts.json"
 SEED = 0
-WAYS = {"by hand": ops, "by autodiff": idiomatic()}
+WAYS = {"hand-derived": ops, "autodiff": idiomatic()}
 OTHERS = "all else: patches, pools, loss, Adam"
 LAUNCHED = "convolutions, XLA's own: their launch alone"  # they return before they are done
 
@@ -81,7 +81,7 @@ def report() -> None:
     rows.append(("the step, minimum", *[cell for way in ways.values() for cell in (f"{way['min_ms']:.1f}", "")]))
     text = table(("part", *[head for way in ways for head in (f"{way}, ms", "GF/s")]), rows)
     made_by, rate = result["made_by"], result["product_gflops"]
-    gflop = sum(part["gflop"] for part in ways["by hand"]["parts"].values())
+    gflop = sum(part["gflop"] for part in ways["hand-derived"]["parts"].values())
     line = (
         f"{result['batch']} images, {result['steps']} steps; {gflop:.2f} GFLOP, {gflop / rate * 1e3:.0f} ms at "
         f"the {rate:.0f} GF/s of a product of 2048 x 2048 matrices in this run; jax {made_by['jax']}, "

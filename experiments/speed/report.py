@@ -72,13 +72,13 @@ def steps(result: dict[str, Any]) -> str:
 
 
 def memory(result: dict[str, Any]) -> str:
-    """Bytes by hand and by autodiff."""
+    """Bytes, of hand-derived rules and of autodiff."""
     rows = [
         (row["name"], f"{ours:,}", f"{theirs:,}", f"{ours / theirs:.2f}")
         for row in result["rows"]
         for ours, theirs in [(row["bytes"]["ours"], row["bytes"]["autodiff"])]
     ]
-    return table(("bytes", "by hand", "by autodiff", "ratio"), rows)
+    return table(("bytes", "hand-derived", "autodiff", "ratio"), rows)
 
 
 def by_group(result: dict[str, Any]) -> str:

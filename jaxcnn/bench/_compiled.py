@@ -42,7 +42,7 @@ LAST_MAPS = (Geometry((4, 4), (3, 3), 256, 256), Geometry((7, 7), (3, 3), 64, 64
 
 def compiled_cases(*, quick: bool = False) -> list[Case]:
     """Each network's step; and without `quick` a convolution of each kind, small last maps, pools and the other ops."""
-    # libtpu takes ten minutes and 8 GB over 1,024 images of one channel, by hand or by autodiff
+    # libtpu takes ten minutes and 8 GB over 1,024 images of one channel, by hand-derived rules or by autodiff
     steps = [case for case in steps_cases(quick=True) if "batch 1024" not in case.name]
     if quick:
         return [case for case in steps if case.name.startswith("lenet")]

@@ -47,7 +47,7 @@ LEARNING_RATE = 1e-3
 
 
 def steps_cases(*, quick: bool = False) -> Iterator[Case]:
-    """Each network's step, and the same in a scan: "ours" by hand, "autodiff" idiomatic, "rewrite" by slices."""
+    """Each network's step, and the same in a scan: by our rules, and by autodiff of the idiomatic or rewritten forward."""
     for name, batch, optimizer in STEPS:
         for scanned in (0, SCANNED if batch > 1 else 100):
             if not (quick and scanned):

@@ -1,11 +1,11 @@
-"""`canonical`: `direct`'s kernel gradient, its axes brought into order by hand, for loops on a CPU.
+"""`canonical`: `direct`'s kernel gradient, its axes transposed before, for loops on a CPU.
 
     dk = x * dy as the kernel, stride d, dilation s: the two swap places                                      [R 5, 7]
 
 A convolution's axes may come in any order, which its dimension numbers describe; `direct` has x's channels for its
 batch, and the batch for its channels. XLA:CPU's fast convolution knows one, (N, *spatial, C) by (*k, C_in, C_out). XLA
 transposes what has another, but in a program's entry alone: in the body of a loop it is computed naively, tens of times
-slower, as autodiff's kernel gradients are there. Transposed by hand, it is fast wherever it stands.
+slower, as autodiff's kernel gradients are there. Transposed before, it is fast wherever it stands.
 """
 
 from __future__ import annotations
