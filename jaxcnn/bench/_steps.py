@@ -47,7 +47,7 @@ LEARNING_RATE = 1e-3
 
 
 def steps_cases(*, quick: bool = False) -> Iterator[Case]:
-    """Each network's step, and the same in a scan: by our rules, and by autodiff of the idiomatic or rewritten forward."""
+    """Each network's step, and the same in a scan: "ours", "autodiff" of the idiomatic forward, "rewrite" of slices."""
     for name, batch, optimizer in STEPS:
         for scanned in (0, SCANNED if batch > 1 else 100):
             if not (quick and scanned):
