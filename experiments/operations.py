@@ -45,7 +45,7 @@ def _page(op: Op) -> str:
         *_figures(op),
     ]
     lines = "\n".join(f"- **{name}**: {text}" for name, text in rows)
-    return f"## `{op.name}`\n\n{sentence}\n\n```python\n{_signature(op.name, function)}\n```\n\n{lines}"
+    return f"## `{op.name}`\n\n{sentence}\n\n```text\n{_signature(op.name, function)}\n```\n\n{lines}"
 
 
 def _signature(name: str, function: Any) -> str:

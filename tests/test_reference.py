@@ -22,7 +22,8 @@ def public_functions(module: ModuleType) -> list[str]:
 
 
 def test_the_names_are_equal() -> None:
-    assert public_functions(ops) == public_functions(reference) == sorted(reference.__all__)
+    assert public_functions(reference) == sorted(reference.__all__)
+    assert set(public_functions(ops)) == {*reference.__all__, "conv_plan"}
 
 
 @pytest.mark.parametrize("name", public_functions(reference))

@@ -266,11 +266,6 @@ def test_a_name_for_each_map() -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], Any, str]] = {
     "no such name": ({}, "wino", "algorithm must be one of 'auto', 'direct', .* got 'wino'"),
-    "two names": (
-        {},
-        ("direct", "direct"),
-        "or a mapping from correlate, input_gradient, kernel_gradient to",
-    ),
     "no such map": ({}, {"dx": "taps"}, "or a mapping from correlate, .* got {'dx': 'taps'}"),
     "phases forward": (
         {"stride": 2},

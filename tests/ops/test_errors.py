@@ -116,6 +116,7 @@ CASES = {
         "preferred_element_type", "float8_e4m3fn", preferred_element_type=jnp.float8_e4m3fn
     ),
     "padding_mode a list": conv("padding_mode", "['edge']", padding=1, padding_mode=["edge"], typed=False),
+    "algorithm a tuple": conv("algorithm", "a mapping from correlate", algorithm=("taps",), typed=False),
     "algorithm with a list": conv("algorithm", "['a']", algorithm={"correlate": ["a"]}, typed=False),
     "integer preferred_element_type": conv("preferred_element_type", "int32", preferred_element_type="int32"),
     "unknown preferred_element_type": conv(
