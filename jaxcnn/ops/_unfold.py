@@ -183,7 +183,7 @@ def _sum_of_columns(window: Window, patches: Patches) -> Image:
         columns = jnp.split(wide, window.tap_count, axis=-1)
         x = reduce(jnp.add, [window.put(column, tap) for column, tap in zip(columns, window.taps, strict=True)])
         return x.astype(patches.dtype)
-    by_tap = wide.reshape(*wide.shape[:-1], window.tap_count, -1)
+    by_tap = wide.reshape(*wide.shape[:-1], window.tap_count, wide.shape[-1] // window.tap_count)
 
     def with_tap(number: jax.Array, padded: jax.Array) -> jax.Array:
         column = lax.dynamic_index_in_dim(by_tap, number, by_tap.ndim - 2, keepdims=False)

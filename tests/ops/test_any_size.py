@@ -49,6 +49,14 @@ FORMS: dict[str, tuple[Function, tuple[str, ...]]] = {
         lambda m, dy: m.input_gradient(dy, integers((3, 3, 2, 2), np.float32), dy.shape, padding="SAME"),
         ("n, h, w, 2",),
     ),
+    "conv, windows before x": (
+        lambda m, x: m.conv(x, integers((3, 3, 2, 4), np.float32), stride=2, padding=((5, 0), (0, 0))),
+        ("n, h, w, 2",),
+    ),
+    "conv, windows before x, cropped after it": (
+        lambda m, x: m.conv(x, integers((3, 3, 2, 4), np.float32), padding=((3, -1), (0, 2))),
+        ("n, h, w, 2",),
+    ),
     "conv_relu_max_pool": (
         lambda m, x: m.conv_relu_max_pool(x, integers((3, 3, 2, 4), np.float32), None, 2, padding="SAME"),
         ("n, 2*h, 2*w, 2",),

@@ -116,6 +116,27 @@ CASES = {
         "preferred_element_type", "float8_e4m3fn", preferred_element_type=jnp.float8_e4m3fn
     ),
     "padding_mode a list": conv("padding_mode", "['edge']", padding=1, padding_mode=["edge"], typed=False),
+    "padding_mode two of them": conv(
+        "padding_mode must be one of", padding_mode=np.array(["edge", "edge"]), typed=False
+    ),
+    "no such precision": conv("precision must be None, 'default', 'high', 'highest'", "'foo'", precision="foo"),
+    "fold: a size that is None": other(
+        ops.fold, f32(1, 2, 2, 4), (1, None, 3, 1), 2, words=("shape must be a tuple of sizes",), typed=False
+    ),
+    "input_gradient: a size that is None": other(
+        ops.input_gradient, X, K, (1, 3, None, 1), words=("x_shape must be a tuple of sizes",), typed=False
+    ),
+    "layer_norm: axis None": other(
+        ops.layer_norm, f32(2, 3), f32(3), f32(3), words=("axis must be an int, got None",), axis=None, typed=False
+    ),
+    "a mask of several lengths": other(
+        ops.softmax_cross_entropy,
+        f32(2, 2, 3),
+        np.zeros((2, 2), int),
+        words=("where must be (2, 2) bool", "several lengths"),
+        where=[[True], [False, True]],
+        typed=False,
+    ),
     "algorithm a tuple": conv("algorithm", "a mapping from correlate", algorithm=("taps",), typed=False),
     "algorithm with a list": conv("algorithm", "['a']", algorithm={"correlate": ["a"]}, typed=False),
     "integer preferred_element_type": conv("preferred_element_type", "int32", preferred_element_type="int32"),

@@ -60,6 +60,30 @@ def test_a_constant_gives_the_bias_and_finite_gradients() -> None:
     assert all(jnp.isfinite(gradient).all() for gradient in pull(normals((1, 4))))
 
 
+@pytest.mark.parametrize("constant", [0.0, 3.0, -5.0])
+@pytest.mark.parametrize("epsilon", [1.0, 1e-5])
+def test_third_derivatives_at_a_constant(constant: float, epsilon: float) -> None:
+    """r has none of first order there, but of second."""
+    v = jnp.array([1.0, -2.0, 0.5])
+
+    def ours(x: jax.Array) -> jax.Array:
+        return jnp.sum(ops.layer_norm(x, jnp.ones(3), jnp.zeros(3), epsilon=epsilon) * v)
+
+    def plain(x: jax.Array) -> jax.Array:
+        apart = x - jnp.mean(x)
+        return jnp.sum(apart / jnp.sqrt(jnp.mean(apart**2) + epsilon) * v)
+
+    found, expected = (jax.jacrev(jax.jacrev(jax.grad(f)))(jnp.full(3, constant)) for f in (ours, plain))
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12 * float(jnp.max(jnp.abs(expected))))
+
+
+@pytest.mark.parametrize("axis", [np.array(1), np.int64(1), jnp.array(-1), jnp.array([1])])
+def test_an_axis_of_any_kind_of_integer(axis: Any) -> None:
+    x = normals((2, 3))
+    ours, plain = (m.layer_norm(x, jnp.ones(3), jnp.zeros(3), axis=axis) for m in (ops, reference))
+    np.testing.assert_allclose(ours, plain, rtol=1e-12)
+
+
 def test_numpy_arrays_are_welcome() -> None:
     assert ops.layer_norm(np.array([[1.0, 3.0]]), np.ones(2), np.zeros(2), epsilon=3.0).tolist() == [[-0.5, 0.5]]
 

@@ -285,6 +285,19 @@ class TestRowsThatNobodyUses:
         assert dw[0] == 0 and jnp.all(jnp.isfinite(dw))
 
 
+@pytest.mark.parametrize("dtype", [jnp.int2, jnp.uint2, jnp.int4, jnp.uint4, np.int8, np.uint8])
+@pytest.mark.parametrize("classes", [128, 300])
+def test_more_classes_than_the_dtype_of_the_labels_can_count(dtype: Any, classes: int) -> None:
+    loss = ops.softmax_cross_entropy(jnp.zeros((2, classes)), jnp.array([0, 1], dtype))
+    np.testing.assert_allclose(loss, np.log(classes), rtol=1e-6)
+
+
+def test_a_class_without_weight_that_is_ruled_out() -> None:
+    """0 log 0 = 0, whatever the label is there."""
+    z, y, w = jnp.array([[0.0, -jnp.inf]]), jnp.array([[0.5, 0.5]]), jnp.array([1.0, 0.0])
+    assert jnp.all(jax.grad(lambda y: jnp.sum(ops.softmax_cross_entropy(z, y, weights=w)))(y) == 0)
+
+
 def test_no_example_has_an_empty_list_of_labels() -> None:
     for loss in (ops.softmax_cross_entropy, ops.cross_entropy):
         assert loss(jnp.zeros((0, 3)), np.array([])).shape == (0,)

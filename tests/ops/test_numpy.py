@@ -62,3 +62,12 @@ def test_another_assertion_is_passed_on() -> None:
 def test_every_op_has_it() -> None:
     for name, op in vars(ops).items():
         assert not inspect.isfunction(op) or op is not getattr(sys.modules[op.__module__], name), name
+
+
+def test_options_that_are_mapped() -> None:
+    z, weights = np.zeros((3, 5), np.float32), np.arange(20, dtype=np.float32).reshape(4, 5)
+
+    def weighted(w: Any) -> jax.Array:
+        return ops.softmax_cross_entropy(z, np.arange(3), weights=w)
+
+    np.testing.assert_allclose(jax.jit(lambda: jax.vmap(weighted)(weights))(), weights[:, :3] * np.log(5), rtol=1e-6)

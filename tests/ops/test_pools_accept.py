@@ -176,6 +176,19 @@ class TestCeil:
             assert y.ravel().tolist() == expected
 
     @pytest.mark.parametrize("name", ["max_pool", "avg_pool"])
+    @pytest.mark.parametrize("crop", [1, 2, 3])
+    @pytest.mark.parametrize(("window", "stride"), [(3, 3), (2, 2), (3, 2), (2, 3)])
+    def test_what_is_cropped_is_never_seen(self, name: str, crop: int, window: int, stride: int) -> None:
+        x = jnp.arange(1.0, 9.0).reshape(1, 8, 1)
+        for module in (ops, reference):
+            pool = partial(getattr(module, name), window=window, stride=stride, ceil=True)
+            y, pull = jax.vjp(partial(pool, padding=((0, -crop),)), x)
+            alone, pull_alone = jax.vjp(pool, x[:, :-crop])
+            assert_equal_trees(y, alone)
+            (dx,), (dx_alone,) = pull(jnp.ones_like(y)), pull_alone(jnp.ones_like(y))
+            assert_equal_trees(dx, jnp.pad(dx_alone, ((0, 0), (0, crop), (0, 0))), roundings=2)
+
+    @pytest.mark.parametrize("name", ["max_pool", "avg_pool"])
     def test_gradients_to_second_order(self, name: str) -> None:
         options: dict[str, Any] = {"window": (2, 3), "stride": (2, 2), "padding": ((0, 1), (1, 0)), "ceil": True}
         ours, plain = (partial(getattr(m, name), **options) for m in (ops, reference))

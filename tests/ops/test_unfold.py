@@ -9,6 +9,7 @@ import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from agreement import Geometry, assert_agree, assert_equal_trees, check, drawn, geometries, integers, normals
 
 from jaxcnn import ops, reference
@@ -76,6 +77,13 @@ def test_patches_are_summed_in_float32() -> None:
     """The middle gets 1 + 256 + 1; bfloat16, whose spacing there is 2, would stay at 256."""
     patches = jnp.array([[[0, 0, 1], [0, 256, 0], [1, 0, 0]]], jnp.bfloat16)
     assert ops.fold(patches, (1, 5, 1), 3).ravel().tolist() == [0, 0, 258, 0, 0]
+
+
+@pytest.mark.parametrize("window", [8, 9])
+def test_an_empty_batch(window: int) -> None:
+    x = jnp.zeros((0, 10, 10, 1))
+    patches, pull = jax.vjp(lambda x: ops.unfold(x, window), x)
+    assert pull(patches)[0].shape == ops.fold(patches, x.shape, window).shape == x.shape
 
 
 def test_numpy_arrays_are_welcome() -> None:

@@ -68,7 +68,8 @@ def _axis(h: Size, k: int, s: int, padding: tuple[Size, Size], d: int) -> Edges:
     out = (left + lo + hi - r) // s + 1
     first = max(0, -(-(lo - (r - 1)) // s))
     last = 0 if hi < r else out - 1 - (left + lo - 1) // s
-    if is_symbolic(last) or first == last == 0:  # where that depends on the size, `direct` computes the zeros too
+    depends = is_symbolic(last) or (is_symbolic(out) and first > 0)
+    if depends or first == last == 0:  # where that depends on the size, `direct` computes the zeros too
         return (cut_lo, cut_hi), (0, 0), (lo, hi)
     if first + last >= out:
         return (h, 0), (0, 0), (0, 0)

@@ -8,7 +8,7 @@ from math import prod
 import jax
 from jax import lax
 
-from jaxcnn.ops._lib._arguments import refuse
+from jaxcnn.ops._lib._arguments import checked_precision, refuse
 from jaxcnn.ops._lib._dtypes import Dtypes
 from jaxcnn.ops._lib._window import Count, Padding, PerAxis, Shape, Window, as_int, is_symbolic
 
@@ -70,7 +70,7 @@ class Problem:
             )
         window = Window.of(op, x_shape, kernel_shape[:-2], stride, padding, dilation, may_see_nothing=True)
         images = None if is_symbolic(x_shape[0]) else int(x_shape[0])
-        return cls(window, c_in, c_out, groups, dtypes, precision, images)
+        return cls(window, c_in, c_out, groups, dtypes, checked_precision(op, precision), images)
 
     def of_gradients_along(self, dy: jax.Array) -> tuple[Problem, jax.Array]:
         """The problem of the gradients' maps, and dy as they take it."""

@@ -185,7 +185,7 @@ def planned(
     dtypes = Dtypes.of(op, x, kernel, preferred_element_type)
     problem_of = partial(Problem.of, op, kernel_shape=kernel.shape, dtypes=dtypes, **options)
     problem = problem_of(x_shape=x.shape, padding=padding)
-    if padding_mode != "zeros":
+    if not (isinstance(padding_mode, str) and padding_mode == "zeros"):
         x = _extended(op, x, problem.window, padding_mode)
         problem = problem_of(x_shape=x.shape, padding=0)
     return x, kernel, asked_for(op, problem, algorithm)
@@ -193,7 +193,7 @@ def planned(
 
 def _extended(op: str, x: jax.Array, window: Window, mode: str) -> jax.Array:
     """x with its padding, or a `ValueError` where that cannot hold what it should."""
-    if mode not in _border.MODES:
+    if not isinstance(mode, str) or mode not in _border.MODES:
         refuse(op, f"padding_mode must be one of {', '.join(map(repr, ('zeros', *_border.MODES)))}, got {mode!r}")
     sizes = zip(window.shape, window.padding, strict=True)
     is_known = not any(map(is_symbolic, itertools.chain.from_iterable(window.padding)))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from numbers import Real
 from typing import Any, NoReturn, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
 FLOATS = {jnp.dtype(dtype) for dtype in (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)}
@@ -73,25 +75,57 @@ def hint_at_one_image(op: str, shape: tuple[Any, ...], window: object) -> None:
 
 def shape_tuple(op: str, name: str, value: object) -> tuple[Any, ...]:
     """`value` as a tuple of sizes, each of which may be symbolic."""
-    sizes = tuple(value) if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str) else ()
-    if not sizes or any(isinstance(size, (str, float, bool, np.floating, np.bool_, Sequence)) for size in sizes):
+    is_known = isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer)
+    value = np.asarray(value) if is_known else value
+    sizes = tuple(value) if isinstance(value, (Sequence, np.ndarray)) and np.ndim(cast(Any, value)) == 1 else ()
+    if not sizes or not all(_is_size(size) for size in sizes):
         refuse(op, f"{name} must be a tuple of sizes, got {value!r}")
     return tuple(int(size) if isinstance(size, np.integer) else size for size in sizes)
+
+
+def _is_size(size: Any) -> bool:
+    """An int, or symbolic."""
+    return isinstance(size, int | np.integer) and not isinstance(size, bool) or jax.export.is_symbolic_dim(size)
 
 
 def real_number(op: str, name: str, value: object, expected: str) -> float:
     """`value`, of Python, NumPy or jax, as a Python number, or a `ValueError` naming `op`: "must be <expected>"."""
     is_known = isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer)
-    number = np.asarray(value).reshape(-1)[0] if is_known and np.size(cast(Any, value)) == 1 else value
+    number: Any = np.asarray(value).reshape(-1)[0] if is_known and np.size(cast(Any, value)) == 1 else value
+    number = float(number) if jnp.issubdtype(getattr(number, "dtype", bool), jnp.floating) else number  # bfloat16 too
     if not isinstance(number, Real | np.floating):
         refuse(op, f"{name} must be {expected}, and known when the program is traced, got {value!r}")
     return float(number)
 
 
-def one_axis(op: str, name: str, array: jax.Array, axis: int | np.integer[Any] | jax.Array) -> int:
+def checked_precision(op: str, precision: Any) -> lax.PrecisionLike:
+    """`precision` as lax takes it, or a `ValueError` naming `op`."""
+    if precision is None or isinstance(precision, lax.Precision):
+        return precision
+    try:
+        jax.eval_shape(partial(lax.dot, precision=precision), *[jax.ShapeDtypeStruct((1, 1), jnp.float32)] * 2)
+    except (TypeError, ValueError):
+        names = ", ".join(repr(each.name.lower()) for each in lax.Precision)
+        refuse(op, f"precision must be None, {names}, or as jax.lax takes it, got {precision!r}")
+    return precision
+
+
+def several_axes(op: str, name: str, array: jax.Array, axis: Any) -> tuple[int, ...]:
+    """`axis`, one or several, as non-negative axes of `array` in order, or a `ValueError` naming `op`."""
+    try:
+        named = (axis,) if np.ndim(axis) == 0 else tuple(axis)
+    except (TypeError, ValueError):
+        named = ()
+    axes = tuple(sorted(one_axis(op, name, array, each) for each in named))
+    if not axes or len({*axes}) != len(axes):
+        refuse(op, f"axis must name at least one axis, none twice, got {axis!r} for {name} {array.shape}")
+    return axes
+
+
+def one_axis(op: str, name: str, array: jax.Array, axis: object) -> int:
     """`axis` as a non-negative axis of `array` that is not empty, or a `ValueError` naming `op`."""
     try:
-        index = operator.index(axis)
+        index = operator.index(cast(Any, axis))
     except TypeError:
         refuse(op, f"axis must be an int, got {axis!r}")
     if not -array.ndim <= index < array.ndim:

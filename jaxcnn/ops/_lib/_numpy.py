@@ -27,7 +27,11 @@ def mapped_too(op: Callable[..., Any]) -> Callable[..., Any]:
         except AssertionError as error:
             if "non-canonical constant" not in str(error):
                 raise
-        converted = [jax.device_put(arg) if isinstance(arg, jax.core.Tracer) else arg for arg in args]
-        return op(*converted, **options)
+        args, options = jax.tree.map(_canonical, (args, options))
+        return op(*args, **options)
 
     return call
+
+
+def _canonical(value: Any) -> Any:
+    return jax.device_put(value) if isinstance(value, jax.core.Tracer) else value

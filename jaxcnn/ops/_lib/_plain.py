@@ -40,6 +40,11 @@ def pairs(
     return found
 
 
+def cropped(x: jax.Array, edges: list[tuple[int, int]]) -> tuple[jax.Array, list[tuple[int, int]]]:
+    """x cropped where padding is below 0, and the padding that is left."""
+    return pad(x, [(min(0, lo), min(0, hi)) for lo, hi in edges]), [(max(0, lo), max(0, hi)) for lo, hi in edges]
+
+
 def pad(x: jax.Array, padding: list[tuple[int, int]], value: bool | float = 0) -> jax.Array:
     """x (N, *spatial, C) in so many places of that value, or cropped where padding is below 0."""
     return lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *((lo, hi, 0) for lo, hi in padding), (0, 0, 0)])

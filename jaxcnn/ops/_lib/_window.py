@@ -272,6 +272,16 @@ class Window:
             yield min(candidates, default=None)
 
 
+def cropped(x: jax.Array, window: Window) -> tuple[jax.Array, tuple[tuple[Size, Size], ...]]:
+    """x without what padding below 0 crops, and the padding that is left, which then may be rounded up."""
+    cuts = [tuple(0 if is_symbolic(edge) else max(0, -edge) for edge in pair) for pair in window.padding]
+    if not any(map(any, cuts)):
+        return x, window.padding
+    starts, stops = zip(*((lo, max(lo, h - hi)) for h, (lo, hi) in zip(window.shape, cuts, strict=True)), strict=True)
+    left = tuple((lo + cut_lo, hi + cut_hi) for (lo, hi), (cut_lo, cut_hi) in zip(window.padding, cuts, strict=True))
+    return lax.slice(x, (0, *starts, 0), (x.shape[0], *stops, x.shape[-1])), left
+
+
 def is_symbolic(size: object) -> bool:
     """Whether a size is known only when the program runs (`jax.export.symbolic_shape`)."""
     return not isinstance(size, (int, np.integer))

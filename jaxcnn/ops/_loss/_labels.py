@@ -76,6 +76,7 @@ def plain_distributions(labels: jax.Array, classes: Size, dtype: np.dtype) -> ja
 def _refuse_out_of_range(op: str, labels: np.ndarray, classes: int, used: object) -> None:
     if isinstance(used, jax.core.Tracer):
         return
+    labels = labels if labels.dtype.itemsize >= 4 else labels.astype(np.int32)  # a narrow dtype may not hold K
     bad = np.argwhere(((labels < 0) | (labels >= classes)) & np.asarray(used))
     if bad.size:
         place = tuple(map(int, bad[0]))

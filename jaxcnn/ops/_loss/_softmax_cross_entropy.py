@@ -117,7 +117,11 @@ def softmax_cross_entropy(
 
 def _mask(op: str, z: jax.Array, where: ArrayLike) -> jax.Array | np.ndarray:
     """`where` as it is, an array of the losses' shape."""
-    mask = where if isinstance(where, jax.Array) else np.asarray(where)
+    try:
+        mask = where if isinstance(where, jax.Array) else np.asarray(where)
+    except ValueError:
+        given = f"a {type(where).__name__} of several lengths"
+        refuse(op, f"where must be {z.shape[:-1]} bool for logits {z.shape}, got {given}")
     if mask.dtype != bool or mask.shape != z.shape[:-1]:
         refuse(op, f"where must be {z.shape[:-1]} bool for logits {z.shape}, got {mask.dtype} {mask.shape}")
     return mask
@@ -146,11 +150,12 @@ def _times_weights_fwd(y: Scores, w: jax.Array) -> tuple[Scores, tuple[jax.Array
 
 
 def _times_weights_bwd(saved: tuple[jax.Array, jax.Array], dt: Scores) -> tuple[jax.Array, jax.Array]:
-    """dw_i = sum_n dt_i y_i, where 0 log 0 = 0: dt may be infinite where y is 0, and y NaN where dt is 0."""
+    """dw_i = sum_n dt_i y_i, where 0 log 0 = 0: dt may be infinite where y or w is 0, and y NaN where dt is 0."""
     y, w = saved
     is_used = (y != 0) & ((dt != 0) | jnp.isfinite(y))
     dw = jnp.sum(jnp.where(is_used, dt, 0) * jnp.where(is_used, y, 0), axis=range(y.ndim - 1))
-    dy = dt * lax.expand_dims(w.astype(y.dtype), range(y.ndim - 1))
+    wide = lax.expand_dims(w.astype(y.dtype), range(y.ndim - 1))
+    dy = jnp.where((wide == 0) & jnp.isinf(dt), 0, dt) * wide
     return dy, laid_out_as(dw.astype(w.dtype), jax.typeof(w))
 
 

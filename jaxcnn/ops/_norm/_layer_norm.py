@@ -34,7 +34,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxcnn.ops._lib._arguments import float_array, one_axis, real_number, refuse
+from jaxcnn.ops._lib._arguments import float_array, real_number, refuse, several_axes
 from jaxcnn.ops._lib._dtypes import accumulator
 from jaxcnn.ops._lib._meshes import laid_out_as, varying_alike
 from jaxcnn.ops._lib._record import ROWS, Arguments, Example, Op, Shape, bytes_of, shape, total
@@ -68,7 +68,7 @@ def reference(
     """The plain forward."""
     x = jnp.asarray(x)
     wide = x.astype(accumulator(x.dtype))
-    axes = tuple(int(a) % x.ndim for a in ((axis,) if isinstance(axis, int | np.integer) else axis))
+    axes = tuple(int(a) % x.ndim for a in np.atleast_1d(np.asarray(axis)))
     shape = [size if a in axes else 1 for a, size in enumerate(x.shape)]
     h = (wide - wide.mean(axes, keepdims=True)) / jnp.sqrt(wide.var(axes, keepdims=True) + epsilon)
     scale, bias = (jnp.reshape(jnp.asarray(array).astype(wide.dtype), shape) for array in (scale, bias))
@@ -108,10 +108,7 @@ def layer_norm(
     """
     x = float_array("layer_norm", "x", x)
     scale, bias = float_array("layer_norm", "scale", scale), float_array("layer_norm", "bias", bias)
-    named = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
-    axes = tuple(sorted(one_axis("layer_norm", "x", x, a) for a in named))
-    if not axes or len(set(axes)) != len(axes):
-        refuse("layer_norm", f"axis must name at least one axis, none twice, got {axis!r} for x {x.shape}")
+    axes = several_axes("layer_norm", "x", x, axis)
     expected = tuple(x.shape[a] for a in axes)
     for name, array in (("scale", scale), ("bias", bias)):
         if array.shape != expected:
@@ -172,15 +169,38 @@ def _moments(norm: Norm, x: Same) -> Moments:
     is_constant = variance <= 256 * float(limits.eps) ** 4 * jnp.square(greatest * c)
     root_of_xc = lax.optimization_barrier(root * c)  # or XLA squares both factors, which may be 0 and infinity
     r_of_xc = lax.rsqrt(jnp.where(is_constant, 1, variance + jnp.square(root_of_xc)))
-    of_constant = jnp.where(greatest < root, 1 / root_of_xc, 0)  # whose variance, beside e, may vanish in c's scale
-    return Moments(
-        c, mean, of_rest, jnp.where(is_constant, of_constant, r_of_xc), jnp.where(is_constant, 1 / root, r_of_xc * c)
-    )
+    r = jnp.where(is_constant, _of_constant(axes, float(1 / root), _zero(rest - of_rest) / c), r_of_xc * c)
+    return Moments(c, mean, of_rest, jnp.where(is_constant, 0, r_of_xc), r)
 
 
 def _normalized(x: Same, moments: Moments) -> jax.Array:
-    """h = (x - mu) r, in float32 or wider."""
-    return (x.astype(moments.c.dtype) * moments.c - moments.mean - moments.of_rest) * moments.r_of_xc
+    """h = (x - mu) r, in float32 or wider; r of x c is 0 for numbers that are all equal, whose h is 0."""
+    apart = x.astype(moments.c.dtype) * moments.c - moments.mean - moments.of_rest
+    return jnp.where(moments.r_of_xc == 0, _zero(apart) / moments.c * moments.r, apart * moments.r_of_xc)
+
+
+def _zero(apart: Same) -> Same:
+    """x - mu of numbers that are all equal, without its rounding errors: 0, with the derivatives that it has."""
+    return apart - lax.stop_gradient(apart)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _of_constant(axes: Axes, r: float, zero: Same) -> jax.Array:
+    """r = e^(-1/2) of numbers that are all equal: a number that needs no pass over them, with r's own derivative."""
+    return jnp.full_like(jnp.max(zero, axes, keepdims=True), r)
+
+
+def _of_constant_fwd(axes: Axes, r: float, zero: Same) -> tuple[jax.Array, tuple[Same, jax.Array]]:
+    found = _of_constant(axes, r, zero)
+    return found, (zero, found)
+
+
+def _of_constant_bwd(axes: Axes, _: float, saved: tuple[Same, jax.Array], g: jax.Array) -> tuple[Same]:
+    zero, r = saved
+    return (-(r * zero) * (r * (r * g)) * (g.size / zero.size),)  # - r^3 (x_j - mu) / M
+
+
+_of_constant.defvjp(_of_constant_fwd, _of_constant_bwd)
 
 
 def _stretch(axes: Axes, weights: jax.Array, x: Same, dtype: np.dtype) -> jax.Array:

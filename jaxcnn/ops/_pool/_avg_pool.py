@@ -41,7 +41,7 @@ from jaxcnn.ops._lib._meshes import dividing, over_places
 from jaxcnn.ops._lib._record import IMAGES, POOL, Example, Op
 from jaxcnn.ops._lib._theorems import adjoint_pair
 from jaxcnn.ops._lib._types import Image, Pooled
-from jaxcnn.ops._lib._window import Padding, PerAxis, Size, Window, at_least, constant, is_symbolic
+from jaxcnn.ops._lib._window import Padding, PerAxis, Size, Window, at_least, constant, cropped, is_symbolic
 
 Counted = tuple[tuple[Size, Size], ...]  # so many places of padding before and after x count, per axis
 
@@ -60,8 +60,8 @@ def reference(
     axes, wide = x.ndim - 2, accumulator(x.dtype)
     size = _plain.per_axis(window, axes)
     stride = size if stride is None else _plain.per_axis(stride, axes)
-    edges = _plain.pairs(padding, x.shape[1:-1], size, stride)
-    over = _plain.pairs(padding, x.shape[1:-1], size, stride, ceil)
+    x, edges = _plain.cropped(x, _plain.pairs(padding, x.shape[1:-1], size, stride))
+    over = _plain.pairs(edges, x.shape[1:-1], size, stride, ceil)
     hangs = [(0, more - hi) for (_, hi), (_, more) in zip(edges, over, strict=True)]
 
     def window_sum(array: jax.Array) -> jax.Array:
@@ -116,7 +116,11 @@ def avg_pool(
     x = image_array("avg_pool", "x", x)
     hint_at_one_image("avg_pool", x.shape, window)
     plain = Window.of("avg_pool", x.shape, window, stride, padding, may_see_nothing=True)
-    geometry = Window.of("avg_pool", x.shape, window, stride, padding, ceil=ceil, may_see_nothing=count_include_pad)
+    left = plain.padding
+    if ceil:
+        x, left = cropped(x, plain)
+        plain = Window.of("avg_pool", x.shape, window, stride, left, may_see_nothing=True)
+    geometry = Window.of("avg_pool", x.shape, window, stride, left, ceil=ceil, may_see_nothing=count_include_pad)
     counted = plain.padding if count_include_pad else ((0, 0),) * len(plain.shape)
     x = dividing(x, (x.shape[0], *geometry.out, x.shape[-1]))
     return _avg_pool(Averages(geometry, _positive(counted)), x)

@@ -51,7 +51,7 @@ from jaxcnn.ops._lib._meshes import dividing, over_places
 from jaxcnn.ops._lib._record import IMAGES, POOL, Arguments, Example, Op, Shape
 from jaxcnn.ops._lib._theorems import adjoint_pair
 from jaxcnn.ops._lib._types import Image, Pooled, Winner
-from jaxcnn.ops._lib._window import Padding, PerAxis, Window
+from jaxcnn.ops._lib._window import Padding, PerAxis, Window, cropped
 from jaxcnn.ops._pool import _max_pool_on_tpu, _max_pool_wide
 
 TIES = ("first", "all", "split")
@@ -76,7 +76,8 @@ def reference(
     size, dilation = _plain.per_axis(window, axes), _plain.per_axis(dilation, axes)
     stride = size if stride is None else _plain.per_axis(stride, axes)
     span = tuple(d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True))
-    edges = _plain.pairs(padding, x.shape[1:-1], span, stride, ceil)
+    x, edges = _plain.cropped(x, _plain.pairs(padding, x.shape[1:-1], span, stride))
+    edges = _plain.pairs(edges, x.shape[1:-1], span, stride, ceil)
     padded, real = _plain.pad(x, edges), _plain.pad(jnp.ones(x.shape, bool), edges)
 
     def stack(array: jax.Array) -> jax.Array:
@@ -146,7 +147,10 @@ def max_pool(
     """
     x = image_array("max_pool", "x", x)
     hint_at_one_image("max_pool", x.shape, window)
-    geometry = Window.of("max_pool", x.shape, window, stride, padding, dilation, ceil=ceil)
+    geometry = Window.of("max_pool", x.shape, window, stride, padding, dilation)
+    if ceil:
+        x, left = cropped(x, geometry)
+        geometry = Window.of("max_pool", x.shape, window, stride, left, dilation, ceil=True)
     if ties not in TIES:
         refuse("max_pool", f"ties must be one of {', '.join(map(repr, TIES))}, got {ties!r}")
     x = dividing(x, (x.shape[0], *geometry.out, x.shape[-1]))
