@@ -93,7 +93,7 @@ def _row(name: str, example: Example, dtype: str, order: int, seed: int) -> dict
     """All that was looked at, as one row of the table."""
     import jax
 
-    from jaxcnn.check import residuals
+    from jaxcnn.check import Kind, residuals
 
     key = jax.random.fold_in(jax.random.key(seed), sum(map(ord, name)))
     seen: dict[str, list[Comparison]] = {"value": [], "gradients": [], "differences": [], "higher": [], "at ties": []}
@@ -104,7 +104,7 @@ def _row(name: str, example: Example, dtype: str, order: int, seed: int) -> dict
     except AssertionError as error:  # a shape, a dtype or a structure: the rest has no meaning
         problem = str(error)
     wrong = [comparison for group in seen.values() for comparison in group if not comparison.passed]
-    by_autodiff = [c for where in ("value", "gradients", "higher") for c in seen[where] if "direction" not in c.what]
+    by_autodiff = [c for where in ("value", "gradients", "higher") for c in seen[where] if c.kind != Kind.DIFFERENCE]
     worst = max(by_autodiff, key=lambda c: c.error / (c.allowed or 1), default=None)
     args = example.distinct(key, dtype)
     return {
@@ -125,16 +125,12 @@ def _row(name: str, example: Example, dtype: str, order: int, seed: int) -> dict
 def _comparisons(example: Example, key: Any, dtype: str, order: int) -> Iterator[tuple[str, Comparison]]:
     import jax
 
-    from jaxcnn.check import comparisons
+    from jaxcnn.check import Kind, comparisons
 
+    columns = {Kind.VALUE: "value", Kind.GRADIENT: "gradients", Kind.DIFFERENCE: "differences"}
     by_hand, by_autodiff = jax.jit(example.by_hand), jax.jit(example.by_autodiff)
     for c in comparisons(by_hand, example.distinct(key, dtype), reference=by_autodiff, order=order, key=key):
-        if c.what.startswith("gradient's"):
-            yield "higher", c
-        elif "direction" in c.what:
-            yield "differences", c
-        else:
-            yield "value" if c.what.startswith("value") else "gradients", c
+        yield columns[c.kind] if c.order == 1 else "higher", c
     if example.has_kinks or example.is_exact:
         is_exact = example.is_exact and dtype == "float64"
         at = example.integers(key, dtype)
