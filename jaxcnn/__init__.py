@@ -17,6 +17,8 @@ jaxcnn.export       a trained network as one file for CPU, GPU and TPU
 jaxcnn.figures      its pictures (loads matplotlib)
 jaxcnn.report       a page on one or several of them (loads jinja2)
 jaxcnn.tensorboard  its epochs for TensorBoard (loads tensorboardX)
+
+jaxcnn.JaxcnnError  what every error of data, runs, checkpoints, pictures, training and benchmarks is
 """
 
 from __future__ import annotations
@@ -30,6 +32,25 @@ if TYPE_CHECKING:
     from jaxcnn import reference as reference
 
 __version__ = "0.1.0"
+
+
+class JaxcnnError(Exception):
+    """What the user can mend: a file, a folder, a picture or a training that cannot be used; one line says why.
+
+    Each error that derives from it also is one of Python's own: `jaxcnn.data.DataError`, `jaxcnn.runs.RunError`,
+    `jaxcnn.checkpoints.CheckpointError` and `jaxcnn.bench.BenchError` are `RuntimeError`s,
+    `jaxcnn.pictures.PictureError` is a `ValueError`, `jaxcnn.train.NotFiniteError` an `ArithmeticError`. Arguments that
+    a function cannot take are `ValueError`s and `TypeError`s, as everywhere.
+
+    Example:
+        >>> import jaxcnn
+        >>> try:
+        ...     jaxcnn.runs.read("nowhere")
+        ... except jaxcnn.JaxcnnError as error:
+        ...     print(error)
+        nowhere is no run's folder: config.json cannot be read (No such file or directory)
+    """
+
 
 _LOADED_ON_USE = (
     "bench",

@@ -193,6 +193,18 @@ def test_the_compiled_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     ]
 
 
+def test_a_compiler_that_is_not_there_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(*_: Any, **__: Any) -> None:
+        raise NotImplementedError("no such platform")
+
+    monkeypatch.setattr(jax.experimental.topologies, "get_topology_desc", missing)
+    code, printed, err = bench(monkeypatch, capsys, "compiled", "--quick")
+    assert (code, printed) == (2, "") and len(err.splitlines()) == 1
+    assert err.startswith("jaxcnn: the compiler for h100 cannot be loaded; install jax[cuda13-local] beside the same")
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

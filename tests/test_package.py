@@ -72,6 +72,38 @@ def test_the_rest_loads_on_use() -> None:
         _ = jaxcnn.trian
 
 
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        ("bench.BenchError", RuntimeError),
+        ("checkpoints.CheckpointError", RuntimeError),
+        ("data.DataError", RuntimeError),
+        ("pictures.PictureError", ValueError),
+        ("runs.RunError", RuntimeError),
+        ("train.NotFiniteError", ArithmeticError),
+    ],
+)
+def test_what_a_user_can_mend_has_one_base(error: str, builtin: type[Exception]) -> None:
+    part, _, name = error.partition(".")
+    of_ours = getattr(importlib.import_module(f"jaxcnn.{part}"), name)
+    assert issubclass(of_ours, jaxcnn.JaxcnnError) and issubclass(of_ours, builtin)
+    assert error in (jaxcnn.JaxcnnError.__doc__ or "")
+
+
+def test_no_error_is_without_that_base() -> None:
+    """Whatever error a file of the package defines, the command's own aside."""
+    defined = [
+        (path, node)
+        for path in SOURCES
+        if part_of(path) not in ("cli", "__init__")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Error")
+    ]
+    assert defined
+    for path, node in defined:
+        assert ast.unparse(node.bases[0]).endswith("JaxcnnError"), path
+
+
 def test_the_core_needs_four_packages() -> None:
     """Every other distribution of this environment is refused, but for what the four themselves require."""
     needed = _required_by("jax", "jaxlib", "numpy", "optax", "jaxtyping")
@@ -127,6 +159,7 @@ def part_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+SHARED = {"JaxcnnError"}  # what every part may import
 ALLOWED = {
     "ops": {"ops"},
     "reference": {"ops"},
@@ -146,7 +179,8 @@ def test_imports_point_one_way(part: str) -> None:
     assert files
     for path in files:
         ours = {name.split(".")[1] for name in imports_of(path) if name.startswith("jaxcnn.")}
-        assert ours <= ALLOWED[part], f"{path.relative_to(ROOT)} imports {sorted(ours - ALLOWED[part])}"
+        allowed = ALLOWED[part] | SHARED
+        assert ours <= allowed, f"{path.relative_to(ROOT)} imports {sorted(ours - allowed)}"
 
 
 def test_only_train_imports_optax() -> None:

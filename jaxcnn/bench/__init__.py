@@ -6,6 +6,7 @@ from jaxcnn.bench._compiled import compiled_rows as compiled_rows
 from jaxcnn.bench._compiled import described as described
 from jaxcnn.bench._memory import memory_rows as memory_rows
 from jaxcnn.bench._ops import ops_cases as ops_cases
+from jaxcnn.bench._run import BenchError as BenchError
 from jaxcnn.bench._run import Case as Case
 from jaxcnn.bench._run import milliseconds as milliseconds
 from jaxcnn.bench._run import product_rate as product_rate

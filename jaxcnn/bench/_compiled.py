@@ -23,7 +23,7 @@ from jax.sharding import SingleDeviceSharding
 
 from jaxcnn import ops
 from jaxcnn.bench._ops import Geometry, geometries, map_case, pool_case
-from jaxcnn.bench._run import Case
+from jaxcnn.bench._run import BenchError, Case
 from jaxcnn.bench._steps import idiomatic, steps_cases
 from jaxcnn.ops._conv import _choose
 
@@ -69,7 +69,7 @@ def compiled_rows(cases: list[Case], target: str) -> Iterator[dict[str, Any]]:
         them: cuDNN's calls by name, or "XLA".
 
     Raises:
-        RuntimeError: the target's compiler is not installed, in one line.
+        BenchError: the target's compiler is not installed, in one line.
     """
     device = described(target)
     for case in cases:
@@ -102,7 +102,7 @@ def described_slice(target: str, topology: str) -> list[Any]:
     except (RuntimeError, ValueError, NotImplementedError) as error:
         extra = {"h100": "jax[cuda13-local]", "tpu-v5e": "jax[tpu]"}[target]
         reason = str(error).splitlines()[0]
-        raise RuntimeError(
+        raise BenchError(
             f"the compiler for {target} cannot be loaded; install {extra} beside the same jax ({reason})"
         ) from error
 

@@ -62,10 +62,7 @@ def bench(
         if target not in bench.TARGETS:
             raise Failure(f"--target must be one of {', '.join(bench.TARGETS)}, got {target!r}")
         cases = _holding(only, what, bench.compiled_cases(quick=quick))
-        try:
-            device = f"{bench.described(target).device_kind}, known to its compiler only"
-        except RuntimeError as error:
-            raise Failure(str(error)) from error
+        device = f"{bench.described(target).device_kind}, known to its compiler only"
         made_by = _made_by(device, seed) | _compilers()
         return _print(_compiled_table(_gathered(bench.compiled_rows(cases, target), len(cases), made_by, out)))
     make = bench.ops_cases(quick=quick, tune=tune) if what == "ops" else bench.steps_cases(quick=quick)

@@ -27,7 +27,7 @@ Config = dict[str, Any]
 Metrics = dict[str, Any]
 
 
-class RunError(RuntimeError):
+class RunError(jaxcnn.JaxcnnError, RuntimeError):
     """A run's folder cannot be used; the message says why in one line."""
 
 
