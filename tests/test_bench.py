@@ -208,10 +208,10 @@ def test_a_compiler_that_is_not_there_is_one_line(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["compiled", "--target", "cray"], "--target must be one of h100, tpu-v5e, got 'cray'"),
+        (["compiled", "--target", "cray"], "unknown --target 'cray', expected one of h100, tpu-v5e"),
         (["steps", "--tune"], "--tune is of ops, got steps"),
         (["memory", "--only", "lenet"], "memory is one small table: it takes no --only and no --quick"),
-        (["speed"], "WHAT must be one of ops, steps, memory, compiled, got 'speed'"),
+        (["step"], "unknown WHAT 'step', expected one of ops, steps, memory, compiled: did you mean 'steps'?"),
         (["ops", "--only", "wavelet"], "no case of ops has 'wavelet' in its name"),
         (["ops", "--seconds", "-1"], "greater than or equal to 0"),
     ],

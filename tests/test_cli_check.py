@@ -101,9 +101,15 @@ def test_a_wrong_shape_is_one_row_that_failed(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--op", "pool"], "--op must be one of avg_pool, conv, "),
-        (["--net", "lenet5"], "--net must be one of single_filter, lenet, gap_cnn, got 'lenet5'"),
-        (["--dtype", "int8"], "--dtype must be one of float64, float32, bfloat16, float16, got 'int8'"),
+        (["--op", "pool"], "unknown --op 'pool', expected one of avg_pool, conv, "),
+        (
+            ["--net", "lenet5"],
+            "unknown --net 'lenet5', expected one of single_filter, lenet, gap_cnn: did",
+        ),
+        (
+            ["--dtype", "float46"],
+            "unknown --dtype 'float46', expected one of float64, float32, bfloat16, float16",
+        ),
         (["--order", "0"], "greater than or equal to 1"),
     ],
 )

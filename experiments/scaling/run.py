@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from experiments.report import write
-from jaxcnn import cost, nets, train
+from jaxcnn import cost, nets, runs, train
 from jaxcnn.bench import TARGETS
 from jaxcnn.bench._compiled import OPTIONS, compiled_as_traced, described_slice
 from jaxcnn.cli.bench import _compilers
@@ -68,7 +68,7 @@ def run(target: Annotated[str, typer.Argument(help=f"One of {', '.join(TARGETS)}
     It goes on where it was stopped, unless jax or a compiler has changed since: then it begins anew.
     """
     if target not in TARGETS:
-        raise typer.BadParameter(f"TARGET must be one of {', '.join(TARGETS)}, got {target!r}")
+        raise typer.BadParameter(runs.unknown("TARGET", target, TARGETS))
     jax.config.update("jax_platforms", "cpu")  # the plugins are there to compile, not to run
     path, compilers = RESULTS / f"{target}.json", {"jax": jax.__version__, **_compilers()}
     before = json.loads(path.read_text()) if path.exists() else {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from jaxcnn._names import unknown
 from jaxcnn.check._around import AROUND, one_by_one, stacked_points
 from jaxcnn.check._compare import Comparison, coarsest_eps, compare, measured_rounding, rounding_growth
 from jaxcnn.check._cotangents import opposite, sizes, times
@@ -127,6 +129,10 @@ def comparisons(f: Function, args: tuple[PyTree, ...], **options: Any) -> Genera
         GRADIENT gradient of a large opposite cotangent in args[0] autodiff's 0.0 True
         GRADIENT gradient of a tiny cotangent in args[0] autodiff's 0.0 True
     """
+    known = [field.name for field in fields(Options)]
+    for name in options:
+        if name not in known:
+            raise TypeError(f"comparisons: {unknown('keyword', name, known)}")
     return _all(f, args, Options(**options))
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jaxcnn._names import unknown
 from jaxcnn._whole import WHOLE
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._display import FittingProgress
@@ -42,7 +43,7 @@ def bench(
     import jax
 
     if what not in _WHAT:
-        raise Failure(f"WHAT must be one of {', '.join(_WHAT)}, got {what!r}")
+        raise Failure(unknown("WHAT", what, _WHAT))
     if tune and what != "ops":
         raise Failure(f"--tune is of ops, got {what}")
     if what == "memory" and (only or quick):
@@ -60,7 +61,7 @@ def bench(
         return _print(_memory_table(_gathered(bench.memory_rows(), None, _made_by(device, seed), out)))
     if what == "compiled":
         if target not in bench.TARGETS:
-            raise Failure(f"--target must be one of {', '.join(bench.TARGETS)}, got {target!r}")
+            raise Failure(unknown("--target", target, bench.TARGETS))
         cases = _holding(only, what, bench.compiled_cases(quick=quick))
         device = f"{bench.described(target).device_kind}, known to its compiler only"
         made_by = _made_by(device, seed) | _compilers()

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from jaxcnn._names import unknown
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._display import FittingProgress
 from jaxcnn.cli._failure import Failure
@@ -56,7 +57,7 @@ def check(
     if hasattr(signal, "SIGPIPE"):  # a reader that leaves, as `| head`, ends this; nothing is wrong with a gradient
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if dtype not in _DTYPES:
-        raise Failure(f"--dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+        raise Failure(unknown("--dtype", dtype, _DTYPES))
     jax.config.update("jax_enable_x64", True)
     chosen = _chosen("--op", examples.of_ops(), op, nothing=bool(net)) | _chosen("--net", examples.NETS, net, bool(op))
     rows = []
@@ -81,11 +82,10 @@ def _chosen(option: str, known: dict[str, Example], names: list[str] | None, not
     """The examples of these names: a name stands for every example that begins with it."""
     if not names:
         return {} if nothing else known
+    first_words = dict.fromkeys(key.split()[0] for key in known)
     for name in names:
-        if not any(key.split()[0] == name for key in known):
-            raise Failure(
-                f"{option} must be one of {', '.join(dict.fromkeys(key.split()[0] for key in known))}, got {name!r}"
-            )
+        if name not in first_words:
+            raise Failure(unknown(option, name, first_words))
     return {key: example for key, example in known.items() if key.split()[0] in names}
 
 

@@ -43,6 +43,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxcnn._names import did_you_mean
 from jaxcnn.ops import _blocks, _max_pool_on_tpu, _max_pool_wide, _plain
 from jaxcnn.ops._arguments import hint_at_one_image, image_array, refuse
 from jaxcnn.ops._bounds import UNROLLED
@@ -147,7 +148,7 @@ def max_pool(
     hint_at_one_image("max_pool", x.shape, window)
     geometry = Window.of("max_pool", x.shape, window, stride, padding, dilation, ceil=ceil)
     if ties not in TIES:
-        refuse("max_pool", f"ties must be one of {', '.join(map(repr, TIES))}, got {ties!r}")
+        refuse("max_pool", f"ties must be one of {', '.join(map(repr, TIES))}, got {ties!r}{did_you_mean(ties, TIES)}")
     x = dividing(x, (x.shape[0], *geometry.out, x.shape[-1]))
     return select(geometry, x)[0] if ties == "first" else _max_pool_of_ties(geometry, ties, x)
 

@@ -19,6 +19,7 @@ training stopped early: the epoch whose parameters were kept. That of an interru
 Every file is written beside its place and then moved there, so that whoever reads it finds it whole.
 """
 
+from jaxcnn._names import unknown as unknown
 from jaxcnn.runs._files import CHECKPOINTS as CHECKPOINTS
 from jaxcnn.runs._files import CONFIG as CONFIG
 from jaxcnn.runs._files import FORMAT as FORMAT
@@ -39,7 +40,6 @@ from jaxcnn.runs._network import NETS as NETS
 from jaxcnn.runs._network import Network as Network
 from jaxcnn.runs._network import Params as Params
 from jaxcnn.runs._network import network as network
-from jaxcnn.runs._network import unknown as unknown
 from jaxcnn.runs._record import Recorder as Recorder
 from jaxcnn.runs._record import claim as claim
 from jaxcnn.runs._record import claim_next as claim_next

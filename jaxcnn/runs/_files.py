@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxcnn
+from jaxcnn._names import nearest
 from jaxcnn._whole import WHOLE
 from jaxcnn.runs._network import Params
 
@@ -135,14 +136,21 @@ def require(path: Path, config: Config, kinds: Mapping[str, tuple[type, ...]]) -
         >>> require(Path("config.json"), {"net": {"name": 3}}, {"net.name": (str,)})
         Traceback (most recent call last):
         jaxcnn.runs._files.RunError: config.json is damaged: net.name is 3, not of type str
+        >>> require(Path("config.json"), {"epocs": 3}, {"epochs": (int,)})
+        Traceback (most recent call last):
+        jaxcnn.runs._files.RunError: config.json is damaged: epochs is None, not of type int: is 'epocs' meant?
     """
     for name, types in kinds.items():
         value: Any = config
+        meant = None
         for part in name.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+            within = value if isinstance(value, dict) else {}
+            meant = None if part in within else meant or nearest(part, within)
+            value = within.get(part)
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            hint = f": is {meant!r} meant?" if meant else ""
             expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)
-            raise RunError(f"{path} is damaged: {name} is {value!r:.60}, not of type {expected}")
+            raise RunError(f"{path} is damaged: {name} is {value!r:.60}, not of type {expected}{hint}")
 
 
 def one_line(error: Exception) -> str:

@@ -259,7 +259,12 @@ def test_a_name_for_each_map() -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], Any, str]] = {
-    "no such name": ({}, "wino", "algorithm must be one of 'auto', 'direct', .* got 'wino'"),
+    "no such name": (
+        {},
+        "wino",
+        "algorithm must be one of 'auto', .* got 'wino': did you mean 'winograd[24]'",
+    ),
+    "no such name among three": ({}, ("auto", "im2row", "auto"), "'im2row', 'auto'.: did you mean 'im2col'"),
     "two names": ({}, ("direct", "direct"), "or a tuple of three, for correlate, input_gradient, kernel_gradient, got"),
     "phases for all": (
         {"stride": 2},

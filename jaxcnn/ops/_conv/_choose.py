@@ -12,6 +12,7 @@ import jax
 from jax import lax
 from jax.custom_batching import custom_vmap
 
+from jaxcnn._names import did_you_mean
 from jaxcnn.ops._arguments import refuse
 from jaxcnn.ops._bounds import UNROLLED, may_lay_out
 from jaxcnn.ops._conv import (
@@ -218,10 +219,11 @@ def asked_for(op: str, form: Form, algorithm: Algorithm, maps: tuple[str, ...] =
     names = tuple(algorithm if which in maps else "auto" for which in MAPS) if isinstance(algorithm, str) else algorithm
     known = ("auto", *ALGORITHMS)
     if not isinstance(names, tuple) or len(names) != 3 or not all(name in known for name in names):
+        odd = next((name for name in names if name not in known), "") if isinstance(names, tuple) else names
         refuse(
             op,
             f"algorithm must be one of {', '.join(map(repr, known))}, "
-            f"or a tuple of three, for {', '.join(MAPS)}, got {algorithm!r}",
+            f"or a tuple of three, for {', '.join(MAPS)}, got {algorithm!r}{did_you_mean(odd, known)}",
         )
     for which, name in zip(MAPS, names, strict=True):
         if name != "auto" and (fault := unsupported(which, name, Core.of(form).form)):

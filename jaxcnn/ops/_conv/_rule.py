@@ -43,6 +43,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
+from jaxcnn._names import did_you_mean
 from jaxcnn.ops import _add_bias, _plain
 from jaxcnn.ops._arguments import float_array, image_array, refuse
 from jaxcnn.ops._conv import _border, _choose
@@ -176,7 +177,9 @@ def conv(
 def _extended(x: jax.Array, window: Window, mode: str) -> jax.Array:
     """x with its padding, or a `ValueError` where that cannot hold what it should."""
     if mode not in _border.MODES:
-        refuse("conv", f"padding_mode must be one of {', '.join(map(repr, ('zeros', *_border.MODES)))}, got {mode!r}")
+        modes = ("zeros", *_border.MODES)
+        expected = f"padding_mode must be one of {', '.join(map(repr, modes))}"
+        refuse("conv", f"{expected}, got {mode!r}{did_you_mean(mode, modes)}")
     sizes = zip(window.shape, window.padding, strict=True)
     is_known = not any(map(is_symbolic, itertools.chain.from_iterable(window.padding)))
     if not is_known or any(not is_symbolic(h) and h + min(0, lo) + min(0, hi) < 1 for h, (lo, hi) in sizes):
