@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import optax
 
+from jaxcnn import runs
+
 
 def made_by(seed: int) -> dict[str, Any]:
     """The versions, the device, the commit and the day."""
@@ -33,7 +35,8 @@ def made_by(seed: int) -> dict[str, Any]:
 def write(path: Path, seed: int, result: dict[str, Any]) -> None:
     """A result as JSON, with what it was made by."""
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"made_by": made_by(seed), **result}, indent=1) + "\n")
+    text = json.dumps({"made_by": made_by(seed), **result}, indent=1) + "\n"
+    runs.write_whole(path, text.encode())
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
@@ -48,4 +51,4 @@ def insert(page: Path, name: str, text: str) -> None:
     _, mark, after = rest.partition(closing)
     if not mark:
         raise ValueError(f"{page.name} needs the marks {opening} and {closing}")
-    page.write_text(f"{before}{opening}\n{text}\n{closing}{after}")
+    runs.write_whole(page, f"{before}{opening}\n{text}\n{closing}{after}".encode())

@@ -159,7 +159,7 @@ def part_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-SHARED = {"JaxcnnError", "_names"}  # what every part may import
+SHARED = {"JaxcnnError", "_names", "_whole"}  # what every part may import
 ALLOWED = {
     "ops": {"ops"},
     "reference": {"ops"},

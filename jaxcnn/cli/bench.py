@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jaxcnn import _whole
 from jaxcnn._names import unknown
-from jaxcnn._whole import WHOLE
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._display import FittingProgress
 from jaxcnn.cli._failure import Failure
@@ -90,8 +90,8 @@ def _gathered(
     for row in _with_progress(found, total):
         rows.append(row)
         if out is not None:
-            with WHOLE:
-                out.write_text(json.dumps({"made_by": made_by, **more, "rows": rows}, indent=1) + "\n")
+            text = json.dumps({"made_by": made_by, **more, "rows": rows}, indent=1) + "\n"
+            _whole.write(out, text.encode())
     return rows
 
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxcnn
+from jaxcnn import _whole
 from jaxcnn._names import nearest
-from jaxcnn._whole import WHOLE
 from jaxcnn.runs._network import Params
 
 FORMAT = 1
@@ -58,15 +58,10 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         RunError: it cannot be written, as on a full disk.
     """
-    beside = path.with_name(f".{path.name}.partial")
-    with WHOLE:
-        try:
-            beside.write_bytes(content)
-            beside.replace(path)
-        except OSError as error:
-            raise RunError(f"{path} cannot be written: {error.strerror}") from error
-        finally:
-            beside.unlink(missing_ok=True)
+    try:
+        _whole.write(path, content)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def read_config(folder: Path) -> Config:
