@@ -16,6 +16,7 @@ jaxcnn.pictures     photos and drawings of digits, made as MNIST's (loads Pillow
 jaxcnn.export       a trained network as one file for CPU, GPU and TPU
 jaxcnn.figures      its pictures (loads matplotlib)
 jaxcnn.report       a page on one or several of them (loads jinja2)
+jaxcnn.provenance   what made a result: commit, versions, devices, day
 jaxcnn.tensorboard  its epochs for TensorBoard (loads tensorboardX)
 
 jaxcnn.JaxcnnError  what every error of data, runs, checkpoints, pictures, training and benchmarks is
@@ -65,6 +66,7 @@ _LOADED_ON_USE = (
     "ops",
     "pictures",
     "predict",
+    "provenance",
     "reference",
     "report",
     "runs",

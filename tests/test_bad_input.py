@@ -33,7 +33,7 @@ import pytest
 from jaxtyping import TypeCheckError
 from PIL import Image
 
-from jaxcnn import cli, data, nets, runs, train
+from jaxcnn import cli, data, nets, provenance, runs, train
 from jaxcnn.checkpoints import Checkpoints
 from jaxcnn.cli import _processes
 from jaxcnn.cli._failure import Failure
@@ -621,7 +621,7 @@ def write_run(folder: Path, net: str, status: str) -> None:
             "net": {"name": net, "options": network.options},
             "data": {"name": "mnist-10k", "train_images": 8000, "test_images": 2000, "classes": list("0123456789")},
             **settings(net).to_config(),
-            **runs.surroundings(),
+            **provenance.surroundings(),
         },
     )
     runs.write_metrics(folder, [EPOCH | ({"test_loss": 1.0, "test_accuracy": 0.5} if status == "finished" else {})])

@@ -111,24 +111,6 @@ def test_a_table_and_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert code == 2 and "exists; give a new file, nothing is overwritten" in err
 
 
-def test_results_name_the_checkout_that_they_are_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def git(*arguments: str) -> str:
-        who = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
-        done = subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
-
-    cli_bench = importlib.import_module("jaxcnn.cli.bench")  # the package's `bench` is the command
-    monkeypatch.setattr(cli_bench, "__file__", str(tmp_path / "bench.py"))
-    (tmp_path / "bench.py").write_text("once")
-    git("init")
-    assert "commit" not in cli_bench._made_by("cpu", 0)
-    git("add", "bench.py")
-    git("commit", "--message", "One file")
-    assert cli_bench._made_by("cpu", 0)["commit"] == git("rev-parse", "--short", "HEAD")
-    (tmp_path / "bench.py").write_text("twice")
-    assert cli_bench._made_by("cpu", 0)["commit"] == git("rev-parse", "--short", "HEAD") + "-dirty"
-
-
 def test_what_is_compiled_for_accelerators() -> None:
     names = [case.name for case in compiled_cases()]
     assert len(names) == len({*names})

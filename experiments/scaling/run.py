@@ -18,10 +18,9 @@ from rich.console import Console
 from rich.progress import track
 
 from experiments.report import write
-from jaxcnn import cost, nets, runs, train
-from jaxcnn.bench import TARGETS
+from jaxcnn import cost, nets, provenance, runs, train
+from jaxcnn.bench import COMPILERS, TARGETS
 from jaxcnn.bench._compiled import OPTIONS, compiled_as_traced, described_slice
-from jaxcnn.cli.bench import _compilers
 from jaxcnn.train._mesh import IN_PARTS, ON_ALL
 
 RESULTS = Path(__file__).parent / "results"
@@ -70,7 +69,7 @@ def run(target: Annotated[str, typer.Argument(help=f"One of {', '.join(TARGETS)}
     if target not in TARGETS:
         raise typer.BadParameter(runs.unknown("TARGET", target, TARGETS))
     jax.config.update("jax_platforms", "cpu")  # the plugins are there to compile, not to run
-    path, compilers = RESULTS / f"{target}.json", {"jax": jax.__version__, **_compilers()}
+    path, compilers = RESULTS / f"{target}.json", {"jax": jax.__version__, **provenance.versions(*COMPILERS)}
     before = json.loads(path.read_text()) if path.exists() else {}
     rows = before["rows"] if before.get("compilers") == compilers else []
     done = [Program(*(row[field] for field in Program._fields)) for row in rows]

@@ -1,5 +1,6 @@
 """How fast the hand-derived rules are: verified first, then timed against autodiff in one run."""
 
+from jaxcnn.bench._compiled import COMPILERS as COMPILERS
 from jaxcnn.bench._compiled import TARGETS as TARGETS
 from jaxcnn.bench._compiled import compiled_cases as compiled_cases
 from jaxcnn.bench._compiled import compiled_rows as compiled_rows

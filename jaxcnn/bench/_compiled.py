@@ -28,6 +28,7 @@ from jaxcnn.bench._steps import idiomatic, steps_cases
 from jaxcnn.ops._conv import _choose
 
 TARGETS = ("h100", "tpu-v5e")
+COMPILERS = ("libtpu", "jax-cuda13-plugin")  # the packages that they are in
 NO_TPU_AT_HAND = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",

@@ -51,9 +51,9 @@ def check(
 
     import jax
 
-    from jaxcnn import __version__, examples
+    from jaxcnn import examples, provenance
 
-    device = devices()[0].device_kind
+    devices()
     if hasattr(signal, "SIGPIPE"):  # a reader that leaves, as `| head`, ends this; nothing is wrong with a gradient
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if dtype not in _DTYPES:
@@ -69,11 +69,12 @@ def check(
             progress.update(task, description=name)
             rows.append(_row(name, example, dtype, order, seed))
             progress.advance(task)
-    versions = {"jaxcnn": __version__, "jax": jax.__version__, "device": device}
+    made_by = provenance.made_by(seed)
     if as_json:
-        print(json.dumps({"made_by": versions, "dtype": dtype, "order": order, "seed": seed, "rows": rows}, indent=2))
+        print(json.dumps({"made_by": made_by, "dtype": dtype, "order": order, "seed": seed, "rows": rows}, indent=2))
     else:
-        _print(rows, f"{dtype}, order {order}, {', '.join(f'{k} {v}' for k, v in versions.items())}")
+        where = ", ".join(f"{name} {made_by[name]}" for name in ("jaxcnn", "jax", "device"))
+        _print(rows, f"{dtype}, order {order}, {where}")
     if not all(row["passed"] for row in rows):
         raise typer.Exit(1)
 

@@ -285,7 +285,7 @@ def _train(
 
 
 def _config(settings: Settings, keeping: Keeping, examples: Examples, place: Place) -> dict[str, Any]:
-    from jaxcnn import runs
+    from jaxcnn import provenance, runs
 
     return {
         "format": runs.FORMAT,
@@ -299,7 +299,7 @@ def _config(settings: Settings, keeping: Keeping, examples: Examples, place: Pla
         },
         **settings.to_config(),
         **keeping._asdict(),
-        **runs.surroundings(place.mesh),
+        **provenance.surroundings(place.devices),
     }
 
 
