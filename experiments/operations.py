@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments.report import insert, table
-from jaxcnn.ops._record import records
+from jaxcnn.examples import records
 
 README = Path(__file__).parents[1] / "README.md"
 HEAD = ("op", "file in `jaxcnn/ops/`", "equations", "kept for the backward pass", "at kinks, ties and NaN")

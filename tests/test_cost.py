@@ -19,7 +19,7 @@ from jaxcnn import cost
 from jaxcnn.cost import Cost
 from jaxcnn.nets import gap_cnn, lenet, single_filter
 
-NETS = [net for name, net in vars(jaxcnn.nets).items() if name in ("gap_cnn", "lenet", "single_filter")]
+NETS = list(jaxcnn.nets.NETS.values())
 
 
 def floats(*shape: int, dtype: str = "float32") -> jax.Array:

@@ -17,6 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import jaxcnn
+from jaxcnn.cli._settings import DEFAULTS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxcnn"
@@ -204,6 +205,15 @@ def test_only_public_names_of_jax(path: Path) -> None:
     assert private + internal == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("*.py")), ids=lambda path: path.stem)
+def test_experiments_use_public_names_of_ours(path: Path) -> None:
+    imported = [name for name in imports_of(path) if name.split(".")[0] == "jaxcnn"]
+    ours = {name.rpartition(".")[2] for name in imported}
+    read = [name for name in attributes_of(path) if name.split(".")[0] in ours]
+    names = [name for name in (*imported, *read) if re.search(r"(^|\.)_(?!_)", name)]
+    assert names == []
+
+
 # What is stated twice
 
 
@@ -214,6 +224,12 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert released[:1] in ([], [jaxcnn.__version__])  # its latest; none where all is unreleased
     cited = re.findall(r'^version: "?([^"\s]+)', (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
     assert cited == [jaxcnn.__version__]
+
+
+def test_every_network_is_known_by_name_and_has_its_defaults() -> None:
+    files = {path.stem for path in (PACKAGE / "nets").glob("*.py")} - {"__init__"}
+    assert {*jaxcnn.nets.NETS} == files == {*DEFAULTS}
+    assert all(net.__name__ == f"jaxcnn.nets.{name}" for name, net in jaxcnn.nets.NETS.items())
 
 
 def test_the_packages_types_are_for_others_too() -> None:

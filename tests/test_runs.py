@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxcnn import runs
-from jaxcnn.nets import gap_cnn
+from jaxcnn.nets import NETS, gap_cnn
 from jaxcnn.train import Report, Totals, TrainState
 
 CONFIG: runs.Config = {
@@ -40,7 +40,7 @@ def a_run(folder: Path) -> tuple[runs.Recorder, runs.Params]:
     return recorder, params
 
 
-@pytest.mark.parametrize("name", runs.NETS)
+@pytest.mark.parametrize("name", NETS)
 def test_a_network_is_the_same_after_its_options_went_through_json(name: str) -> None:
     net = runs.network(name)
     again = runs.network(name, json.loads(json.dumps(net.options)))

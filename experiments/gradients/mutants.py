@@ -20,7 +20,7 @@ from jax import lax
 
 from jaxcnn import examples, ops, reference
 from jaxcnn.check import distinct, integers
-from jaxcnn.ops._record import records
+from jaxcnn.examples import records
 
 Args = tuple[jax.Array, ...]
 Draw = Callable[..., Args]  # of a key, and of what draws an array from a key and a shape

@@ -171,7 +171,7 @@ def report() -> None:
 
 def net_of(setting: Setting) -> ModuleType:
     """The network's module."""
-    return getattr(nets, setting.net)
+    return nets.NETS[setting.net]
 
 
 def best_setting(net: str) -> Setting:

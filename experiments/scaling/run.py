@@ -13,15 +13,13 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 import typer
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.progress import track
 
 from experiments.report import write
 from jaxcnn import cost, nets, provenance, runs, train
-from jaxcnn.bench import COMPILERS, TARGETS
-from jaxcnn.bench._compiled import OPTIONS, compiled_as_traced, described_slice
-from jaxcnn.train._mesh import IN_PARTS, ON_ALL
+from jaxcnn.bench import COMPILER_OPTIONS, COMPILERS, TARGETS, compiled_as_traced, described_slice
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 0  # nothing is drawn
@@ -84,11 +82,11 @@ def row_of(target: str, program: Program) -> dict[str, Any]:
     devices = described_slice(target, program.topology)
     step, state, batch = _step(devices, program)
     began = perf_counter()
-    compiled = compiled_as_traced(devices[0], step.trace(state, batch), **OPTIONS[target])
+    compiled = compiled_as_traced(devices[0], step.trace(state, batch), **COMPILER_OPTIONS[target])
     seconds = perf_counter() - began
     memory = compiled.memory_analysis()
     image = jax.ShapeDtypeStruct((1, *batch["image"].shape[1:]), "float32")
-    total = cost.of_net(getattr(nets, program.net).apply, state.params, image).total
+    total = cost.of_net(nets.NETS[program.net].apply, state.params, image).total
     return {
         "target": target,
         "chips": len(devices),
@@ -116,10 +114,10 @@ def counted(text: str) -> dict[str, Any]:
 
 def _step(devices: list[Any], program: Program) -> tuple[Any, train.TrainState, dict[str, jax.ShapeDtypeStruct]]:
     """The step over a mesh of the devices, and the shapes that it takes, each where it lies."""
-    net, optimizer, mesh = getattr(nets, program.net), train.OPTIMIZERS["adam"](1e-3), train.mesh_of(devices)
+    net, optimizer, mesh = nets.NETS[program.net], train.OPTIMIZERS["adam"](1e-3), train.mesh_of(devices)
     step = train.make_train_step(net.apply, optimizer, precision=program.precision, mesh=mesh)
     state = jax.eval_shape(lambda key: train.init_state(net.init(key), optimizer, key), jax.random.key(SEED))
-    everywhere, in_parts = NamedSharding(mesh, ON_ALL), NamedSharding(mesh, IN_PARTS)
+    everywhere, in_parts = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(*mesh.axis_names))
     count = program.images * len(devices)
     return (
         step,

@@ -10,9 +10,8 @@ from typing import Any
 import typer
 
 from experiments.report import insert, table
-from jaxcnn.bench import milliseconds
-from jaxcnn.bench._ops import geometries
-from jaxcnn.ops._conv import _choose
+from jaxcnn.bench import choices as choices_of
+from jaxcnn.bench import geometries, milliseconds
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -129,17 +128,17 @@ def by_row(result: dict[str, Any]) -> str:
     named = {row["name"]: row["ways"] for row in result["rows"]}
     cases: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for geometry in geometries():
-        for which in _choose.MAPS:
-            row = _choose.row_for(which, "cpu", geometry.form)
+        for which in choices_of.MAPS:
+            row = choices_of.row_for(which, "cpu", geometry.form)
             if row and f"{which}: {geometry.name}" in named:
                 cases.setdefault((which, row.forms), []).append(named[f"{which}: {geometry.name}"])
     lines = []
-    for which in _choose.MAPS:
-        for row in _choose.TABLE["cpu", which]:
+    for which in choices_of.MAPS:
+        for row in choices_of.TABLE["cpu", which]:
             found = cases.get((which, row.forms), [])
             ratios = {
                 name: [ways["autodiff"]["min_ms"] / ways[name]["min_ms"] for ways in found]
-                for name in _choose.ALGORITHMS
+                for name in choices_of.ALGORITHMS
                 if found and all(name in ways for ways in found)
             }
             own = ratios.pop(row.algorithm, [])
@@ -153,14 +152,14 @@ def by_row(result: dict[str, Any]) -> str:
 
 def choices(result: dict[str, Any]) -> str:
     """For each map and kind, how much faster than lax's own each algorithm is, and the one that is chosen today."""
-    forms = {f"{which}: {geometry.name}": geometry.form for geometry in geometries() for which in _choose.MAPS}
+    forms = {f"{which}: {geometry.name}": geometry.form for geometry in geometries() for which in choices_of.MAPS}
     groups: dict[str, list[dict[str, float]]] = {}
     for row in result["rows"]:
         which, _, _ = row["name"].partition(":")
         times = {name: way["min_ms"] for name, way in row["ways"].items() if name != "ours"}
-        times["chosen"] = times[_choose.chosen(which, "cpu", forms[row["name"]])]
+        times["chosen"] = times[choices_of.chosen(which, "cpu", forms[row["name"]])]
         groups.setdefault(row["group"], []).append(times)
-    algorithms = ("chosen", *_choose.ALGORITHMS)
+    algorithms = ("chosen", *choices_of.ALGORITHMS)
     rows = []
     for group, members in sorted(groups.items()):
         cells = []

@@ -36,7 +36,7 @@ NO_TPU_AT_HAND = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # one process at a time may run programs; any may compile
 }
 # no kernel is tried out where there is no GPU: XLA takes the first that it knows
-OPTIONS = {"h100": {"xla_gpu_autotune_level": 0}, "tpu-v5e": {}}
+COMPILER_OPTIONS = {"h100": {"xla_gpu_autotune_level": 0}, "tpu-v5e": {}}
 SMALLEST = {"h100": "1x1x1", "tpu-v5e": "v5e:2x2"}
 LAST_MAPS = (Geometry((4, 4), (3, 3), 256, 256), Geometry((7, 7), (3, 3), 64, 64), Geometry((2, 2), (3, 3), 512, 512))
 
@@ -76,7 +76,7 @@ def compiled_rows(cases: list[Case], target: str) -> Iterator[dict[str, Any]]:
     for case in cases:
         shapes = jax.eval_shape(lambda case=case: case.draw(np.random.default_rng(0)))
         found = {
-            way: _report(compiled_for(device, f, *shapes, **OPTIONS[target]))
+            way: _report(compiled_for(device, f, *shapes, **COMPILER_OPTIONS[target]))
             for way, f in case.ways.items()
             if way in ("ours", "autodiff")
         }

@@ -37,7 +37,6 @@ from jaxcnn.runs._files import write_config as write_config
 from jaxcnn.runs._files import write_metrics as write_metrics
 from jaxcnn.runs._files import write_parameters as write_parameters
 from jaxcnn.runs._files import write_whole as write_whole
-from jaxcnn.runs._network import NETS as NETS
 from jaxcnn.runs._network import Network as Network
 from jaxcnn.runs._network import Params as Params
 from jaxcnn.runs._network import network as network

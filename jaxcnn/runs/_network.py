@@ -13,8 +13,6 @@ from jaxcnn import nets
 from jaxcnn._names import unknown
 from jaxcnn.nets import gap_cnn
 
-NETS = {"single_filter": nets.single_filter, "gap_cnn": nets.gap_cnn, "lenet": nets.lenet}
-
 Params = dict[str, Any]
 
 
@@ -51,9 +49,9 @@ def network(name: str, options: Mapping[str, Any] | None = None) -> Network:
         >>> network("lenet", {"hidden": 64}).options
         {'image_shape': [28, 28, 1], 'filters': [32, 64], 'kernel': 3, 'hidden': 64, 'classes': 10}
     """
-    if name not in NETS:
-        raise ValueError(unknown("net", name, NETS))
-    net = NETS[name]
+    if name not in nets.NETS:
+        raise ValueError(unknown("net", name, nets.NETS))
+    net = nets.NETS[name]
     chosen = _keyword_options(net.init)
     for option, value in (options or {}).items():
         if option not in chosen:
