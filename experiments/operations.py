@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import jaxcnn.ops
 from experiments.report import insert, table
 from jaxcnn import cost, examples
-from jaxcnn.ops._lib._record import Op, records
+from jaxcnn.examples import Op, records
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

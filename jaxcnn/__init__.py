@@ -16,7 +16,10 @@ jaxcnn.pictures     photos and drawings of digits, made as MNIST's (loads Pillow
 jaxcnn.export       a trained network as one file for CPU, GPU and TPU
 jaxcnn.figures      its pictures (loads matplotlib)
 jaxcnn.report       a page on one or several of them (loads jinja2)
+jaxcnn.provenance   what made a result: commit, versions, devices, day
 jaxcnn.tensorboard  its epochs for TensorBoard (loads tensorboardX)
+
+jaxcnn.JaxcnnError  what every error of data, runs, checkpoints, pictures, training and benchmarks is
 """
 
 from __future__ import annotations
@@ -31,6 +34,25 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+
+class JaxcnnError(Exception):
+    """What the user can mend: a file, a folder, a picture or a training that cannot be used; one line says why.
+
+    Each error that derives from it also is one of Python's own: `jaxcnn.data.DataError`, `jaxcnn.runs.RunError`,
+    `jaxcnn.checkpoints.CheckpointError` and `jaxcnn.bench.BenchError` are `RuntimeError`s,
+    `jaxcnn.pictures.PictureError` is a `ValueError`, `jaxcnn.train.NotFiniteError` an `ArithmeticError`. Arguments that
+    a function cannot take are `ValueError`s and `TypeError`s, as everywhere.
+
+    Example:
+        >>> import jaxcnn
+        >>> try:
+        ...     jaxcnn.runs.read("nowhere")
+        ... except jaxcnn.JaxcnnError as error:
+        ...     print(error)
+        nowhere is no run's folder: config.json cannot be read (No such file or directory)
+    """
+
+
 _LOADED_ON_USE = (
     "bench",
     "check",
@@ -44,6 +66,7 @@ _LOADED_ON_USE = (
     "ops",
     "pictures",
     "predict",
+    "provenance",
     "reference",
     "report",
     "runs",

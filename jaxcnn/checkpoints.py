@@ -19,13 +19,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcnn import JaxcnnError
 from jaxcnn.runs import CHECKPOINTS
 from jaxcnn.train import Totals, TrainState
 
 Note = dict[str, Any]
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(JaxcnnError, RuntimeError):
     """A checkpoint cannot be written, or none can be read; the message says why in one line."""
 
 

@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxcnn.ops
+from jaxcnn._names import unknown
 from jaxcnn.ops._lib._record import Arguments, Shape, records
 
 _INPUTS = ("x", "lhs", "dy", "patches", "z", "logits", "probabilities", "labels")
@@ -231,7 +232,7 @@ def _result(name: str, args: Arguments) -> Shape:
 
 def _op(name: str) -> Callable[..., jax.Array]:
     if name not in records():
-        raise ValueError(f"of_op: name must be one of {', '.join(records())}, got {name!r}")
+        raise ValueError(f"of_op: {unknown('op', name, records())}")
     return getattr(jaxcnn.ops, name)
 
 

@@ -5,6 +5,8 @@ arguments: away from ties and kinks, or at them.
 
     OPS     one or more examples of every op, from its record
     NETS    the loss of each network on a few images, in its parameters and in the images
+
+`records()` has what is known of every op, by name: its function and its reference, equations, file, examples.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from jax.typing import DTypeLike
 from jaxcnn import nets, ops, reference
 from jaxcnn.check import distinct, integers
 from jaxcnn.ops._lib import _record
-from jaxcnn.ops._lib._record import records, shape
+from jaxcnn.ops._lib._record import Op as Op
+from jaxcnn.ops._lib._record import records as records
+from jaxcnn.ops._lib._record import shape
 
 PyTree = Any
 
@@ -76,8 +80,4 @@ def _net(net: ModuleType, count: int = 3) -> Example:
     return Example(loss, like, into_domain=lambda x: x / 10)  # so that no softmax saturates
 
 
-NETS: dict[str, Example] = {
-    "single_filter": _net(nets.single_filter),
-    "lenet": _net(nets.lenet),
-    "gap_cnn": _net(nets.gap_cnn),
-}
+NETS: dict[str, Example] = {name: _net(net) for name, net in nets.NETS.items()}

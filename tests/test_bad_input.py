@@ -33,7 +33,7 @@ import pytest
 from jaxtyping import TypeCheckError
 from PIL import Image
 
-from jaxcnn import cli, data, nets, runs, train
+from jaxcnn import cli, data, nets, provenance, runs, train
 from jaxcnn.checkpoints import Checkpoints
 from jaxcnn.cli import _processes
 from jaxcnn.cli._failure import Failure
@@ -251,11 +251,11 @@ CASES = {
         Case("train --schedule cosine_decay", "unknown schedule .*: did you mean 'cosine_decay_schedule'"),
         Case("train --precision float16", "unknown --precision 'float16', .*: did you mean 'bfloat16'"),
         Case("train --clip clip_by_norm=1", "unknown clip 'clip_by_norm', .*: did you mean 'clip_by_global_norm'"),
-        Case("check --op pool", "--op must be one of avg_pool, .*got 'pool'"),
-        Case("check --net lenet5", "--net must be one of .*got 'lenet5'"),
-        Case("check --dtype int8", "--dtype must be one of .*got 'int8'"),
-        Case("bench speed", "WHAT must be one of ops, steps, memory, compiled, got 'speed'"),
-        Case("bench compiled --target cray", "--target must be one of .*got 'cray'"),
+        Case("check --op pool", "unknown --op 'pool', expected one of avg_pool, .*did you mean '...?_pool'"),
+        Case("check --net lenet5", "unknown --net 'lenet5', .*: did you mean 'lenet'"),
+        Case("check --dtype int8", "unknown --dtype 'int8', expected one of float64, "),
+        Case("bench speed", "unknown WHAT 'speed', expected one of ops, steps, memory, compiled"),
+        Case("bench compiled --target cray", "unknown --target 'cray', expected one of h100, tpu-v5e"),
         Case("bench ops --only wavelet", "no case of ops has 'wavelet'"),
     ],
     "numbers": [
@@ -621,7 +621,7 @@ def write_run(folder: Path, net: str, status: str) -> None:
             "net": {"name": net, "options": network.options},
             "data": {"name": "mnist-10k", "train_images": 8000, "test_images": 2000, "classes": list("0123456789")},
             **settings(net).to_config(),
-            **runs.surroundings(),
+            **provenance.surroundings(),
         },
     )
     runs.write_metrics(folder, [EPOCH | ({"test_loss": 1.0, "test_accuracy": 0.5} if status == "finished" else {})])

@@ -111,24 +111,6 @@ def test_a_table_and_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert code == 2 and "exists; give a new file, nothing is overwritten" in err
 
 
-def test_results_name_the_checkout_that_they_are_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def git(*arguments: str) -> str:
-        who = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
-        done = subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
-
-    cli_bench = importlib.import_module("jaxcnn.cli.bench")  # the package's `bench` is the command
-    monkeypatch.setattr(cli_bench, "__file__", str(tmp_path / "bench.py"))
-    (tmp_path / "bench.py").write_text("once")
-    git("init")
-    assert "commit" not in cli_bench._made_by("cpu", 0)
-    git("add", "bench.py")
-    git("commit", "--message", "One file")
-    assert cli_bench._made_by("cpu", 0)["commit"] == git("rev-parse", "--short", "HEAD")
-    (tmp_path / "bench.py").write_text("twice")
-    assert cli_bench._made_by("cpu", 0)["commit"] == git("rev-parse", "--short", "HEAD") + "-dirty"
-
-
 def test_what_is_compiled_for_accelerators() -> None:
     names = [case.name for case in compiled_cases()]
     assert len(names) == len({*names})
@@ -193,13 +175,25 @@ def test_the_compiled_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     ]
 
 
+def test_a_compiler_that_is_not_there_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(*_: Any, **__: Any) -> None:
+        raise NotImplementedError("no such platform")
+
+    monkeypatch.setattr(jax.experimental.topologies, "get_topology_desc", missing)
+    code, printed, err = bench(monkeypatch, capsys, "compiled", "--quick")
+    assert (code, printed) == (2, "") and len(err.splitlines()) == 1
+    assert err.startswith("jaxcnn: the compiler for h100 cannot be loaded; install jax[cuda13-local] beside the same")
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["compiled", "--target", "cray"], "--target must be one of h100, tpu-v5e, got 'cray'"),
+        (["compiled", "--target", "cray"], "unknown --target 'cray', expected one of h100, tpu-v5e"),
         (["steps", "--tune"], "--tune is of ops, got steps"),
         (["memory", "--only", "lenet"], "memory is one small table: it takes no --only and no --quick"),
-        (["speed"], "WHAT must be one of ops, steps, memory, compiled, got 'speed'"),
+        (["step"], "unknown WHAT 'step', expected one of ops, steps, memory, compiled: did you mean 'steps'?"),
         (["ops", "--only", "wavelet"], "no case of ops has 'wavelet' in its name"),
         (["ops", "--seconds", "-1"], "greater than or equal to 0"),
     ],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ import pytest
 from jax import lax
 
 from jaxcnn import ops, reference
-from jaxcnn.check import _differences, check_vjp, comparisons, distinct, integers
+from jaxcnn.check import Kind, _differences, check_vjp, comparisons, distinct, integers
+from jaxcnn.check._options import Options
 
 Function = Callable[..., Any]
 Rule = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -495,6 +498,29 @@ def test_comparisons_are_all_there() -> None:
         "value alone, value and gradient in jit[2][1]",
     ]
     assert all(c.passed and c.error <= c.allowed for c in found)
+    at_first = [c for c in found if c.order == 1]
+    of_kind = {kind: sum(c.kind == kind for c in at_first) for kind in Kind}
+    assert of_kind == {Kind.VALUE: 2, Kind.GRADIENT: 6, Kind.DIFFERENCE: 2, Kind.TRANSFORMED: 4}
+    assert [c.argument for c in at_first if c.kind == Kind.GRADIENT] == ["args[0]", "args[1]"] * 3
+    higher = [c.argument for c in found if c.kind == Kind.GRADIENT and c.order == 2]
+    assert higher == ["args[0][0]", "args[0][1]", "args[1]"] * 3
+    assert {c.argument for c in found if c.kind != Kind.GRADIENT} == {c.dtype for c in found} == {None}
+
+
+def test_comparisons_know_their_dtype() -> None:
+    found = list(comparisons(jnp.sin, (A,), reference=jnp.sin, dtypes=("float32", jnp.bfloat16), directions=1))
+    assert list(dict.fromkeys(c.dtype for c in found)) == ["float32", "bfloat16"]
+    assert all(c.what.startswith(f"{c.dtype} ") for c in found)
+
+
+def test_comparisons_take_what_check_vjp_takes() -> None:
+    """The options stand twice, as keyword arguments with their meaning and as what is kept: alike."""
+    keywords = [p for p in inspect.signature(check_vjp).parameters.values() if p.kind == p.KEYWORD_ONLY]
+    assert [(p.name, p.default) for p in keywords] == [(field.name, field.default) for field in fields(Options)]
+    with pytest.raises(TypeError, match="comparisons: unknown keyword 'ordr', .* key: did you mean 'order'?"):
+        comparisons(jnp.sin, (A,), ordr=2)
+    with pytest.raises(ValueError, match="order must be at least 1"):  # before the first is asked for
+        comparisons(jnp.sin, (A,), order=0)
 
 
 @pytest.mark.parametrize(("trusts", "seen_in_one_direction"), [(3, 0.54), (10, 0.78)])
@@ -724,7 +750,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "no such dtype": ((A,), {"dtypes": ["floot"]}, "dtypes must be None or .* got 'floot'"),
     "no transformations": ((A,), {"around": None}, "around must be a sequence of jit, vmap, .* got None"),
-    "a number for a function": ((A,), {"reference": 5}, "f and reference must be functions, got .* and 5"),
+    "a number for a function": ((A,), {"reference": 5}, "reference must be None or a function, got 5"),
 }
 
 

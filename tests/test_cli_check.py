@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxcnn import cli, examples, ops, reference
+from jaxcnn import cli, examples, nets, ops, reference
 from jaxcnn.check import residuals
 from jaxcnn.examples import NETS, OPS, Example
 
@@ -36,7 +36,7 @@ def wrong_relu(module: Any, x: jax.Array) -> jax.Array:
 
 def test_every_op_and_network_has_an_example() -> None:
     assert {name.split()[0] for name in OPS} == set(reference.__all__)
-    assert set(NETS) == {"single_filter", "lenet", "gap_cnn"}
+    assert list(NETS) == list(nets.NETS)
 
 
 @pytest.mark.parametrize("name", [*OPS, *NETS])
@@ -101,9 +101,15 @@ def test_a_wrong_shape_is_one_row_that_failed(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--op", "pool"], "--op must be one of avg_pool, conv, "),
-        (["--net", "lenet5"], "--net must be one of single_filter, lenet, gap_cnn, got 'lenet5'"),
-        (["--dtype", "int8"], "--dtype must be one of float64, float32, bfloat16, float16, got 'int8'"),
+        (["--op", "pool"], "unknown --op 'pool', expected one of avg_pool, conv, "),
+        (
+            ["--net", "lenet5"],
+            "unknown --net 'lenet5', expected one of single_filter, gap_cnn, lenet: did",
+        ),
+        (
+            ["--dtype", "float46"],
+            "unknown --dtype 'float46', expected one of float64, float32, bfloat16, float16",
+        ),
         (["--order", "0"], "greater than or equal to 1"),
     ],
 )

@@ -17,6 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import jaxcnn
+from jaxcnn.cli._settings import DEFAULTS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxcnn"
@@ -70,6 +71,38 @@ def test_the_rest_loads_on_use() -> None:
         assert getattr(jaxcnn, name) is importlib.import_module(f"jaxcnn.{name}")
     with pytest.raises(AttributeError, match="module 'jaxcnn' has no attribute 'trian'"):
         _ = jaxcnn.trian
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        ("bench.BenchError", RuntimeError),
+        ("checkpoints.CheckpointError", RuntimeError),
+        ("data.DataError", RuntimeError),
+        ("pictures.PictureError", ValueError),
+        ("runs.RunError", RuntimeError),
+        ("train.NotFiniteError", ArithmeticError),
+    ],
+)
+def test_what_a_user_can_mend_has_one_base(error: str, builtin: type[Exception]) -> None:
+    part, _, name = error.partition(".")
+    of_ours = getattr(importlib.import_module(f"jaxcnn.{part}"), name)
+    assert issubclass(of_ours, jaxcnn.JaxcnnError) and issubclass(of_ours, builtin)
+    assert error in (jaxcnn.JaxcnnError.__doc__ or "")
+
+
+def test_no_error_is_without_that_base() -> None:
+    """Whatever error a file of the package defines, the command's own aside."""
+    defined = [
+        (path, node)
+        for path in SOURCES
+        if part_of(path) not in ("cli", "__init__")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Error")
+    ]
+    assert defined
+    for path, node in defined:
+        assert ast.unparse(node.bases[0]).endswith("JaxcnnError"), path
 
 
 def test_the_core_needs_four_packages() -> None:
@@ -127,6 +160,7 @@ def part_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+SHARED = {"JaxcnnError", "_names", "_whole"}  # what every part may import
 ALLOWED = {
     "ops": {"ops"},
     "reference": {"ops"},
@@ -146,7 +180,8 @@ def test_imports_point_one_way(part: str) -> None:
     assert files
     for path in files:
         ours = {name.split(".")[1] for name in imports_of(path) if name.startswith("jaxcnn.")}
-        assert ours <= ALLOWED[part], f"{path.relative_to(ROOT)} imports {sorted(ours - ALLOWED[part])}"
+        allowed = ALLOWED[part] | SHARED
+        assert ours <= allowed, f"{path.relative_to(ROOT)} imports {sorted(ours - allowed)}"
 
 
 def test_only_train_imports_optax() -> None:
@@ -170,6 +205,15 @@ def test_only_public_names_of_jax(path: Path) -> None:
     assert private + internal == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("*.py")), ids=lambda path: path.stem)
+def test_experiments_use_public_names_of_ours(path: Path) -> None:
+    imported = [name for name in imports_of(path) if name.split(".")[0] == "jaxcnn"]
+    ours = {name.rpartition(".")[2] for name in imported}
+    read = [name for name in attributes_of(path) if name.split(".")[0] in ours]
+    names = [name for name in (*imported, *read) if re.search(r"(^|\.)_(?!_)", name)]
+    assert names == []
+
+
 # What is stated twice
 
 
@@ -180,6 +224,12 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert released[:1] in ([], [jaxcnn.__version__])  # its latest; none where all is unreleased
     cited = re.findall(r'^version: "?([^"\s]+)', (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
     assert cited == [jaxcnn.__version__]
+
+
+def test_every_network_is_known_by_name_and_has_its_defaults() -> None:
+    files = {path.stem for path in (PACKAGE / "nets").glob("*.py")} - {"__init__"}
+    assert {*jaxcnn.nets.NETS} == files == {*DEFAULTS}
+    assert all(net.__name__ == f"jaxcnn.nets.{name}" for name, net in jaxcnn.nets.NETS.items())
 
 
 def test_the_packages_types_are_for_others_too() -> None:

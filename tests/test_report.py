@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn import cli, data, report, runs, train
+from jaxcnn import cli, data, provenance, report, runs, train
 from jaxcnn.report import _run
 
 HOSTILE = '<img src=x onerror=alert(1)>$\\frac$ & "quoted" \''
@@ -97,7 +97,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "learning_rate": 0.003,
         "epochs": 2,
         "batch_size": 200,
-        **runs.surroundings(),
+        **provenance.surroundings(),
     }
     recorder = runs.Recorder(runs.claim(folder), config)
     state = train.init_state(jax.jit(network.init)(jax.random.key(0)), rule, jax.random.key(1))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxcnn import runs
-from jaxcnn.nets import gap_cnn
+from jaxcnn.nets import NETS, gap_cnn
 from jaxcnn.train import Report, Totals, TrainState
 
 CONFIG: runs.Config = {
@@ -40,7 +40,7 @@ def a_run(folder: Path) -> tuple[runs.Recorder, runs.Params]:
     return recorder, params
 
 
-@pytest.mark.parametrize("name", runs.NETS)
+@pytest.mark.parametrize("name", NETS)
 def test_a_network_is_the_same_after_its_options_went_through_json(name: str) -> None:
     net = runs.network(name)
     again = runs.network(name, json.loads(json.dumps(net.options)))
@@ -152,19 +152,13 @@ def test_default_folders_count_up(tmp_path: Path) -> None:
     assert names == ["lenet-mnist-1", "lenet-mnist-2"]
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    runs.write_whole(path, b"old")
-
-    def write_half(path: Path, content: bytes) -> None:
-        with path.open("wb") as file:
-            file.write(content[:1])
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", write_half)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(runs.RunError, match=r"file cannot be written: No space left on device$"):
-        runs.write_whole(path, b"new")
-    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+        runs.write_whole(tmp_path / "file", b"new")
 
 
 def damage_config(folder: Path) -> None:

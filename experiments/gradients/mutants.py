@@ -20,7 +20,7 @@ from jax import lax
 
 from jaxcnn import examples, ops, reference
 from jaxcnn.check import distinct, integers
-from jaxcnn.ops._lib._record import records
+from jaxcnn.examples import records
 
 Args = tuple[jax.Array, ...]
 Draw = Callable[..., Args]  # of a key, and of what draws an array from a key and a shape
@@ -72,7 +72,7 @@ class Mutant:
         mistake: what is wrong, in words.
         op: the op that it is a rule for.
         wrong: the function with the rule, compiled.
-        where: the argument whose gradient is wrong, as `check_vjp` writes it.
+        where: the argument whose gradient is wrong, as a `Comparison` has it.
         order: the derivative that is wrong; those before it are right.
     """
 
@@ -85,11 +85,6 @@ class Mutant:
     @property
     def name(self) -> str:
         return f"{self.op.name}: {self.mistake}"
-
-    @property
-    def what(self) -> str:
-        """What is off, as `check_vjp`'s message begins."""
-        return "gradient's " * (self.order - 1) + f"gradient of {self.where}"
 
 
 def drawn(

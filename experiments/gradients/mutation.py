@@ -20,7 +20,7 @@ from jax.test_util import check_grads
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments.gradients.mutants import MUTANTS, OPS, Op
-from experiments.report import insert, table, write
+from experiments.report import MADE_BY, insert, table, write
 from jaxcnn.check import check_vjp
 
 HERE = Path(__file__).parent
@@ -129,7 +129,7 @@ def summary(mutants: dict[str, Any], rights: dict[str, Any], made_by: dict[str, 
     ]
     rejected = ("rejected", *("{} of {:,}".format(*tally(list(rights.values()), checker)) for checker in CHECKERS))
     minutes = sum(outcome["seconds"] for outcome in [*mutants.values(), *rights.values()]) / 60
-    machine = "jax {jax}, {device}; seed {seed}; commit {commit}, {date}".format(**made_by)
+    machine = MADE_BY.format(**made_by)
     points = " or ".join(str(n) for n in sorted({outcome["points"] for outcome in mutants.values()}))
     return "\n\n".join(
         [

@@ -20,7 +20,7 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from experiments.report import insert, table, write
+from experiments.report import MADE_BY, insert, table, write
 from jaxcnn import nets, ops, reference
 
 HERE = Path(__file__).parent
@@ -111,7 +111,7 @@ def report() -> None:
     ]
     head = ("gradients in the parameters", "hand-derived, ms: min / median", "autodiff", "ratio of minima")
     machine = "{examples} examples, {rounds} rounds; ".format(**result)
-    machine += "jax {jax}, {device}; seed {seed}; commit {commit}, {date}.".format(**result["made_by"])
+    machine += MADE_BY.format(**result["made_by"]) + "."
     insert(HERE / "README.md", "per-example", f"{table(head, lines)}\n\n{machine}")
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from experiments.report import insert, table, write
+from experiments.report import MADE_BY, insert, table, write
 from jaxcnn import data, examples, nets, ops, reference, train
 from jaxcnn.check import residuals
 
@@ -167,10 +167,7 @@ def report() -> None:
             [(dtype, f"{row['step']:,}", f"{row['apart']:.2g}") for dtype, row in ends.items()],
         ),
     )
-    stamps = [
-        "- {}: jax {jax}, {device}; seed {seed}; commit {commit}, {date}.".format(name, **result["made_by"])
-        for name, result in read.items()
-    ]
+    stamps = [f"- {name}: {MADE_BY.format(**result['made_by'])}." for name, result in read.items()]
     insert(page, "made-by", "\n".join(stamps))
     _draw(read)
 
@@ -251,7 +248,7 @@ def _kept_table(found: dict[str, Any]) -> str:
 
 
 def _loss(net: str, module: ModuleType, labels: jax.Array) -> Callable[..., jax.Array]:
-    apply = getattr(nets, net).apply
+    apply = nets.NETS[net].apply
     return jax.jit(lambda params, x: module.softmax_cross_entropy(apply(params, x, ops=module), labels))
 
 

@@ -22,7 +22,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments.report import insert, table, write
-from jaxcnn import data, nets, ops, reference, train
+from jaxcnn import data, nets, ops, reference, runs, train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -77,7 +77,8 @@ def select(source: Source = None) -> None:
 @app.command()
 def final(net: str, source: Source = None) -> None:
     """Train the best setting of NET on all training images, both ways, and read the test part."""
-    setting, epochs = best_setting(net), FINAL_EPOCHS[net]
+    setting = best_setting(net)
+    epochs = FINAL_EPOCHS[net]
     mnist = data.load("mnist", source=source)
     trained, rows = {}, {}
     for name, namespace in (("manual", ops), ("reference", reference)):
@@ -105,7 +106,8 @@ def final(net: str, source: Source = None) -> None:
 @app.command()
 def precision(net: str, source: Source = None) -> None:
     """Train the best setting of NET on all training images in bfloat16, and read the test part."""
-    setting, epochs = best_setting(net), FINAL_EPOCHS[net]
+    setting = best_setting(net)
+    epochs = FINAL_EPOCHS[net]
     mnist = data.load("mnist", source=source)
     params, seconds = run(setting, mnist.train, epochs, ops, "bfloat16")
     tested, _ = train.evaluate(net_of(setting).apply, params, *mnist.test)
@@ -169,11 +171,13 @@ def report() -> None:
 
 def net_of(setting: Setting) -> ModuleType:
     """The network's module."""
-    return getattr(nets, setting.net)
+    return nets.NETS[setting.net]
 
 
 def best_setting(net: str) -> Setting:
     """The one that was best on validation images."""
+    if net not in FINAL_EPOCHS:
+        raise typer.BadParameter(runs.unknown("NET", net, FINAL_EPOCHS))
     scores = json.loads((RESULTS / "selection.json").read_text())["scores"]
     best = max(
         (score for score in scores if score["setting"]["net"] == net),

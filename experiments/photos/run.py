@@ -107,7 +107,7 @@ def write_table() -> None:
         f"Of {rows['rows']} rows of two to five digits in a shadow of 30 %, {rows['split rightly']} are split rightly "
         f"and {rows['read rightly']} are read rightly from the first digit to the last."
     )
-    made_by = "jax {jax}, {device}; seed {seed}; commit {commit}, {date}.".format(**result["made_by"])
+    made_by = report.MADE_BY.format(**result["made_by"]) + "."
     report.insert(RESULT.parents[1] / "README.md", "photos", f"{report.table(head, lines)}\n\n{told}\n\n{made_by}")
 
 

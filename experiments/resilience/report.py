@@ -7,10 +7,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from experiments.report import insert, table
+from experiments.report import MADE_BY, insert, table
 
 HERE = Path(__file__).parent
-MADE_BY = "jax {jax}, {device}; seed {seed}; commit {commit}, {date}."
 
 
 def report() -> None:
@@ -18,7 +17,7 @@ def report() -> None:
     soak, overhead = (json.loads((HERE / "results" / f"{name}.json").read_text()) for name in ("soak", "overhead"))
     presses = [json.loads(path.read_text()) for path in sorted((HERE / "results").glob("presses_*.json"))]
     rows = [(name, str(value)) for name, value in soak.items() if name not in ("made_by", "lives")]
-    insert(HERE / "README.md", "soak", f"{table(('what', 'figure'), rows)}\n\n{MADE_BY.format(**soak['made_by'])}")
+    insert(HERE / "README.md", "soak", f"{table(('what', 'figure'), rows)}\n\n{MADE_BY.format(**soak['made_by'])}.")
     ways = [
         (
             way,
@@ -30,11 +29,11 @@ def report() -> None:
         for way, figures in overhead["ways"].items()
     ]
     head = ("way", "ms a step, minimum", "median", "overhead, median of the rounds", "its 95 % interval")
-    insert(HERE / "README.md", "overhead", f"{table(head, ways)}\n\n{MADE_BY.format(**overhead['made_by'])}")
+    insert(HERE / "README.md", "overhead", f"{table(head, ways)}\n\n{MADE_BY.format(**overhead['made_by'])}.")
     lives = [life for result in presses for life in result["lives"]]
     seeds = " and ".join(str(result["made_by"]["seed"]) for result in presses)
     made_by = MADE_BY.format(**presses[0]["made_by"] | {"seed": seeds})
-    insert(HERE / "README.md", "presses", f"{_pressed(lives)}\n\n{made_by}")
+    insert(HERE / "README.md", "presses", f"{_pressed(lives)}\n\n{made_by}.")
 
 
 def _pressed(lives: list[dict[str, Any]]) -> str:

@@ -13,16 +13,13 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 import typer
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.progress import track
 
 from experiments.report import write
-from jaxcnn import cost, nets, train
-from jaxcnn.bench import TARGETS
-from jaxcnn.bench._compiled import OPTIONS, compiled_as_traced, described_slice
-from jaxcnn.cli.bench import _compilers
-from jaxcnn.train._mesh import IN_PARTS, ON_ALL
+from jaxcnn import cost, nets, provenance, runs, train
+from jaxcnn.bench import COMPILER_OPTIONS, COMPILERS, TARGETS, compiled_as_traced, described_slice
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 0  # nothing is drawn
@@ -68,9 +65,9 @@ def run(target: Annotated[str, typer.Argument(help=f"One of {', '.join(TARGETS)}
     It goes on where it was stopped, unless jax or a compiler has changed since: then it begins anew.
     """
     if target not in TARGETS:
-        raise typer.BadParameter(f"TARGET must be one of {', '.join(TARGETS)}, got {target!r}")
+        raise typer.BadParameter(runs.unknown("TARGET", target, TARGETS))
     jax.config.update("jax_platforms", "cpu")  # the plugins are there to compile, not to run
-    path, compilers = RESULTS / f"{target}.json", {"jax": jax.__version__, **_compilers()}
+    path, compilers = RESULTS / f"{target}.json", {"jax": jax.__version__, **provenance.versions(*COMPILERS)}
     before = json.loads(path.read_text()) if path.exists() else {}
     rows = before["rows"] if before.get("compilers") == compilers else []
     done = [Program(*(row[field] for field in Program._fields)) for row in rows]
@@ -85,11 +82,11 @@ def row_of(target: str, program: Program) -> dict[str, Any]:
     devices = described_slice(target, program.topology)
     step, state, batch = _step(devices, program)
     began = perf_counter()
-    compiled = compiled_as_traced(devices[0], step.trace(state, batch), **OPTIONS[target])
+    compiled = compiled_as_traced(devices[0], step.trace(state, batch), **COMPILER_OPTIONS[target])
     seconds = perf_counter() - began
     memory = compiled.memory_analysis()
     image = jax.ShapeDtypeStruct((1, *batch["image"].shape[1:]), "float32")
-    total = cost.of_net(getattr(nets, program.net).apply, state.params, image).total
+    total = cost.of_net(nets.NETS[program.net].apply, state.params, image).total
     return {
         "target": target,
         "chips": len(devices),
@@ -117,10 +114,10 @@ def counted(text: str) -> dict[str, Any]:
 
 def _step(devices: list[Any], program: Program) -> tuple[Any, train.TrainState, dict[str, jax.ShapeDtypeStruct]]:
     """The step over a mesh of the devices, and the shapes that it takes, each where it lies."""
-    net, optimizer, mesh = getattr(nets, program.net), train.OPTIMIZERS["adam"](1e-3), train.mesh_of(devices)
+    net, optimizer, mesh = nets.NETS[program.net], train.OPTIMIZERS["adam"](1e-3), train.mesh_of(devices)
     step = train.make_train_step(net.apply, optimizer, precision=program.precision, mesh=mesh)
     state = jax.eval_shape(lambda key: train.init_state(net.init(key), optimizer, key), jax.random.key(SEED))
-    everywhere, in_parts = NamedSharding(mesh, ON_ALL), NamedSharding(mesh, IN_PARTS)
+    everywhere, in_parts = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(*mesh.axis_names))
     count = program.images * len(devices)
     return (
         step,

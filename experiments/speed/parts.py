@@ -21,8 +21,7 @@ import typer
 
 from experiments.report import insert, table, write
 from jaxcnn import ops, train
-from jaxcnn.bench import product_rate
-from jaxcnn.bench._steps import _drawn, idiomatic, step_program
+from jaxcnn.bench import idiomatic, product_rate, step_arguments, step_program
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "parts.json"
@@ -38,7 +37,7 @@ app = typer.Typer(add_completion=False, help=__doc__)
 def run(batch: int = 128, steps: int = 20) -> None:
     """Profile the step and sum what its instructions take, by what they compute."""
     optimizer = train.OPTIMIZERS["adam"](1e-3)
-    point = _drawn("lenet", batch, optimizer, np.random.default_rng(SEED))
+    point = step_arguments("lenet", batch, optimizer, np.random.default_rng(SEED))
     found = {}
     for way, module in WAYS.items():
         program = step_program("lenet", batch, optimizer, module)

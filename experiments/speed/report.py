@@ -10,13 +10,8 @@ from typing import Any
 import typer
 
 from experiments.report import insert, table
-from jaxcnn.bench import milliseconds
-from jaxcnn.bench._ops import geometries
-from jaxcnn.ops._conv._algorithm import MAPS
-from jaxcnn.ops._conv._algorithms import ALGORITHMS, DIRECT
-from jaxcnn.ops._conv._plan import chosen, row_for
-from jaxcnn.ops._conv._row import Measured, Row
-from jaxcnn.ops._conv._table import TABLE
+from jaxcnn.bench import geometries, milliseconds
+from jaxcnn.bench.choices import ALGORITHMS, DIRECT, MAPS, TABLE, Measured, Row, chosen, row_for
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -23,11 +23,12 @@ from jax.sharding import SingleDeviceSharding
 
 from jaxcnn import ops
 from jaxcnn.bench._ops import Geometry, geometries, map_case, pool_case
-from jaxcnn.bench._run import Case
+from jaxcnn.bench._run import BenchError, Case
 from jaxcnn.bench._steps import idiomatic, steps_cases
 from jaxcnn.ops._conv._algorithm import MAPS
 
 TARGETS = ("h100", "tpu-v5e")
+COMPILERS = ("libtpu", "jax-cuda13-plugin")  # the packages that they are in
 NO_TPU_AT_HAND = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
@@ -35,7 +36,7 @@ NO_TPU_AT_HAND = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # one process at a time may run programs; any may compile
 }
 # no kernel is tried out where there is no GPU: XLA takes the first that it knows
-OPTIONS = {"h100": {"xla_gpu_autotune_level": 0}, "tpu-v5e": {}}
+COMPILER_OPTIONS = {"h100": {"xla_gpu_autotune_level": 0}, "tpu-v5e": {}}
 SMALLEST = {"h100": "1x1x1", "tpu-v5e": "v5e:2x2"}
 LAST_MAPS = (Geometry((4, 4), (3, 3), 256, 256), Geometry((7, 7), (3, 3), 64, 64), Geometry((2, 2), (3, 3), 512, 512))
 
@@ -69,13 +70,13 @@ def compiled_rows(cases: list[Case], target: str) -> Iterator[dict[str, Any]]:
         them: cuDNN's calls by name, or "XLA".
 
     Raises:
-        RuntimeError: the target's compiler is not installed, in one line.
+        BenchError: the target's compiler is not installed, in one line.
     """
     device = described(target)
     for case in cases:
         shapes = jax.eval_shape(lambda case=case: case.draw(np.random.default_rng(0)))
         found = {
-            way: _report(compiled_for(device, f, *shapes, **OPTIONS[target]))
+            way: _report(compiled_for(device, f, *shapes, **COMPILER_OPTIONS[target]))
             for way, f in case.ways.items()
             if way in ("ours", "autodiff")
         }
@@ -102,7 +103,7 @@ def described_slice(target: str, topology: str) -> list[Any]:
     except (RuntimeError, ValueError, NotImplementedError) as error:
         extra = {"h100": "jax[cuda13-local]", "tpu-v5e": "jax[tpu]"}[target]
         reason = str(error).splitlines()[0]
-        raise RuntimeError(
+        raise BenchError(
             f"the compiler for {target} cannot be loaded; install {extra} beside the same jax ({reason})"
         ) from error
 

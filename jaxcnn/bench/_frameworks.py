@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import ops
+from jaxcnn.bench._run import BenchError
 
 Apply = Callable[..., jax.Array]
 
@@ -81,7 +82,7 @@ def equinox_step(name: str, apply: Apply, optimizer: Any) -> Callable[..., Calla
 
         ours, theirs = apply(state.params, images / np.float32(255)), logits(model, images)
         if not np.all(np.abs(ours - theirs) <= 1e-3 * np.max(np.abs(ours))):
-            raise RuntimeError(f"{name}: Equinox's logits differ from ours; nothing was timed")
+            raise BenchError(f"{name}: Equinox's logits differ from ours; nothing was timed")
         jax.block_until_ready(updated(model, opt_state, images, labels))  # compiles
         return lambda state, images, labels: updated(model, opt_state, images, labels)
 

@@ -26,10 +26,7 @@ def memory_rows() -> Iterator[dict[str, Any]]:
         yield _row(f"{name}, batch {batch}: temporaries of a step", {w: _temporaries(p) for w, p in programs.items()})
         yield _row(
             f"{name}, batch {batch}: kept by the loss beside parameters and images",
-            {
-                way: _kept(partial(_loss, getattr(nets, name), module), *_point(name, batch))
-                for way, module in ways.items()
-            },
+            {way: _kept(partial(_loss, nets.NETS[name], module), *_point(name, batch)) for way, module in ways.items()},
         )
     x, kernel, bias = (jnp.zeros(s, jnp.float32) for s in ((128, 28, 28, 32), (3, 3, 32, 64), (64,)))
     block = {way: partial(_block, module) for way, module in ways.items()}
@@ -60,4 +57,4 @@ def _block(module: ModuleType, x: jax.Array, kernel: jax.Array, bias: jax.Array)
 
 
 def _point(name: str, batch: int) -> tuple[Any, jax.Array]:
-    return getattr(nets, name).init(jax.random.key(0)), jnp.zeros((batch, 28, 28, 1), jnp.float32)
+    return nets.NETS[name].init(jax.random.key(0)), jnp.zeros((batch, 28, 28, 1), jnp.float32)

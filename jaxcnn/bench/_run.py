@@ -15,9 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcnn import JaxcnnError
+
 PyTree = Any
 FEWEST_ROUNDS, MOST_ROUNDS = 5, 40
 LOST = 0.9  # of our time
+
+
+class BenchError(JaxcnnError, RuntimeError):
+    """Nothing can be timed or compiled: two ways differ, or a compiler is not installed."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ def run(cases: Iterable[Case], *, seconds: float = 1.0, seed: int = 0, again: bo
             loss apart badly.
 
     Raises:
-        RuntimeError: two ways of a case give different results; nothing of it was timed.
+        BenchError: two ways of a case give different results; nothing of it was timed.
     """
     for case in cases:
         random = np.random.default_rng(seed)
@@ -146,7 +152,7 @@ def _verify(case: Case, results: dict[str, PyTree]) -> None:
         for found, wanted in zip(map(np.asarray, jax.tree.leaves(result)), expected, strict=True):
             scale = float(np.max(np.abs(wanted), initial=0.0)) or 1.0
             if found.shape != wanted.shape or not np.all(np.abs(found - wanted) <= case.tolerance * scale):
-                raise RuntimeError(f"{case.name}: {way!r} differs from autodiff; nothing of it was timed")
+                raise BenchError(f"{case.name}: {way!r} differs from autodiff; nothing of it was timed")
 
 
 def _temporaries(program: Any) -> int:

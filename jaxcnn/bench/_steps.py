@@ -55,17 +55,16 @@ def steps_cases(*, quick: bool = False) -> Iterator[Case]:
 
 
 def step_program(name: str, batch: int, optimizer: Any, module: ModuleType) -> Any:
-    """A step as XLA compiles it."""
-    step = train.make_train_step(getattr(nets, name).apply, optimizer, ops=module)
-    return (
-        jax.jit(partial(_params_after, step)).lower(*_drawn(name, batch, optimizer, np.random.default_rng(0))).compile()
-    )
+    """A step as XLA compiles it: of a net by name, computed with a namespace, as `jaxcnn.ops` or `idiomatic()`."""
+    step = train.make_train_step(nets.NETS[name].apply, optimizer, ops=module)
+    arguments = step_arguments(name, batch, optimizer, np.random.default_rng(0))
+    return jax.jit(partial(_params_after, step)).lower(*arguments).compile()
 
 
 def _step_case(name: str, batch: int, optimizer: Any, scanned: int) -> Case:
     ways = {"ours": ops, "autodiff": idiomatic(), "rewrite": reference}
     after = _params_after_all if scanned else _params_after
-    apply = getattr(nets, name).apply
+    apply = nets.NETS[name].apply
     steps = {way: train.make_train_step(apply, optimizer, ops=module) for way, module in ways.items()}
     if not scanned:
         applies = flax_applies(name).items()
@@ -75,7 +74,7 @@ def _step_case(name: str, batch: int, optimizer: Any, scanned: int) -> Case:
         name=f"{name}, batch {batch}" + (f", {scanned} steps in lax.scan" if scanned else ""),
         group="steps",
         ways={way: partial(after, step) for way, step in steps.items()},
-        draw=lambda random: _drawn(name, batch, optimizer, random, *([scanned] if scanned else [])),
+        draw=lambda random: step_arguments(name, batch, optimizer, random, *([scanned] if scanned else [])),
         tolerance=0.05,
         steps=scanned or 1,
         foreign={way: make for way, make in makers.items() if make},
@@ -91,8 +90,9 @@ def _params_after_all(step: train.Step, state: train.TrainState, images: jax.Arr
     return lax.scan(lambda state, row: (step(state, row)[0], None), state, rows)[0].params
 
 
-def _drawn(name: str, batch: int, optimizer: Any, random: np.random.Generator, *steps: int) -> tuple[Any, ...]:
+def step_arguments(name: str, batch: int, optimizer: Any, random: np.random.Generator, *steps: int) -> tuple[Any, ...]:
+    """What a step's program takes: a fresh state, images and labels; of several batches where `steps` says how many."""
     key = jax.random.key(int(random.integers(2**31)))
-    state = train.init_state(getattr(nets, name).init(key), optimizer, key)
+    state = train.init_state(nets.NETS[name].init(key), optimizer, key)
     images = random.integers(0, 256, (*steps, batch, 28, 28, 1), np.uint8)
     return state, jnp.asarray(images), jnp.asarray(random.integers(0, 10, (*steps, batch), np.int32))

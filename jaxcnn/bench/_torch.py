@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxcnn.bench._run import BenchError
+
 
 def torch_step(name: str, apply: Callable[..., jax.Array]) -> Callable[..., Callable[..., Any]] | None:
     """Makes a step from a first point: a module with its parameters, whose logits are held to `apply`'s; or None."""
@@ -33,7 +35,7 @@ def _stepper(name: str, apply: Callable[..., jax.Array], state: Any, images: jax
     ours = np.asarray(apply(state.params, images / np.float32(255)))
     theirs = logits(images).detach().numpy()
     if not np.all(np.abs(ours - theirs) <= 1e-3 * np.max(np.abs(ours))):
-        raise RuntimeError(f"{name}: PyTorch's logits differ from ours; nothing was timed")
+        raise BenchError(f"{name}: PyTorch's logits differ from ours; nothing was timed")
 
     def step(state: Any, images: jax.Array, labels: jax.Array) -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -32,6 +32,7 @@ import numpy as np
 
 from jaxcnn.check._cotangents import greatest
 from jaxcnn.check._pull import Function, PyTree, floats_of, is_float, with_floats
+from jaxcnn.check._subject import Kind, Subject
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,12 @@ class Comparison:
     """One number or array held to its witness; `passed` tells how that went.
 
     Attributes:
-        what: "value", "gradient of args[0]", "gradient along random direction 2", ...
+        kind: what is compared; a `Kind`.
+        what: the same in words: "value", "gradient of args[0]", "gradient along random direction 2", ...
+        order: 1 for f's value and gradients, 2 for those of its gradient, and so on.
+        dtype: the one of `dtypes` that args were converted to; None where they are as they were given.
+        argument: of a `Kind.GRADIENT` alone, in which argument: "args[0]"; where f is itself a gradient, a function of
+            args and cotangent, "args[0][1]" is args[1] and "args[1]" the cotangent.
         whose: the witness: "the reference's", "autodiff's", "the differences'".
         index: where the error is greatest, in the array; () for a number.
         found: what the rule has there.
@@ -52,7 +58,11 @@ class Comparison:
         reproduce: a function that finds and describes the smallest cotangent that shows it.
     """
 
+    kind: Kind
     what: str
+    order: int
+    dtype: str | None
+    argument: str | None
     whose: str
     index: tuple[int, ...]
     found: float | int | bool
@@ -100,7 +110,7 @@ class Comparison:
 
 
 def compare(
-    what: str,
+    subject: Subject,
     found: PyTree,
     expected: PyTree,
     whose: str,
@@ -114,8 +124,9 @@ def compare(
     """A comparison for each array of two pytrees.
 
     Args:
-        what, whose: words for both.
+        subject: what is compared.
         found, expected: the pytrees.
+        whose: words for the second.
         allowed: in ulps of the narrowest of `dtypes` and of the array's own.
         dtypes: those that were computed in.
         made_from: the numbers that the arrays were computed from: the scale of what a cancelled sum leaves.
@@ -128,10 +139,10 @@ def compare(
     found_leaves, structure = jax.tree_util.tree_flatten_with_path(found)
     expected_leaves = jax.tree.leaves(expected)
     if str(structure) != str(jax.tree.structure(expected)):
-        raise AssertionError(f"{what} has the structure {structure} against {whose} {jax.tree.structure(expected)}")
+        raise AssertionError(f"{subject} has the structure {structure} against {whose} {jax.tree.structure(expected)}")
     whole = max(greatest(expected), greatest(made_from))
     for number, ((path, ours), theirs) in enumerate(zip(found_leaves, expected_leaves, strict=True)):
-        name = what + jax.tree_util.keystr(path)
+        name = str(subject) + jax.tree_util.keystr(path)
         if jnp.shape(ours) != jnp.shape(theirs) or jnp.result_type(ours) != jnp.result_type(theirs):
             raise AssertionError(
                 f"{name} is {jnp.result_type(ours)}{jnp.shape(ours)} against {whose} "
@@ -157,7 +168,11 @@ def compare(
         where = tuple(int(i) for i in index)
         ours_there, theirs_there, error_there = (x[where].item() if a.size else 0.0 for x in (a, b, error))
         yield Comparison(
+            kind=subject.kind,
             what=name,
+            order=subject.order,
+            dtype=subject.dtype,
+            argument=subject.argument(path),
             whose=whose,
             index=where,
             found=ours_there,

@@ -34,25 +34,27 @@ import numpy as np
 
 from jaxcnn.check._compare import Comparison, allowed_ulps, coarsest_eps, rounding_growth
 from jaxcnn.check._cotangents import sizes, times
+from jaxcnn.check._part import Part
 from jaxcnn.check._points import normals_like, on_device
 from jaxcnn.check._pull import Function, PyTree, floats_of, gradient, vjp, with_floats
+from jaxcnn.check._subject import Kind
 
 _TRUST = 256  # in units of eps^(5/8): about the greatest seen over the ops and nets, sums of 1e5 terms included, is 30
 _SHORTER = (1, 8, 64, 512)
 
 
-def differences(
-    f: Function, args: tuple[PyTree, ...], count: int, random: np.random.Generator, tolerance: float, prefix: str
-) -> Iterator[Comparison]:
-    """f's gradient against (C2) along `count` random directions, each with a cotangent of its own."""
+def differences(part: Part) -> Iterator[Comparison]:
+    """f's gradient against (C2) along random directions, each with a cotangent of its own."""
+    f, args, random = part.f, part.args, part.random
     value, pull = vjp(f, args)
     own_eps = coarsest_eps([jnp.result_type(leaf) for leaf in floats_of((args, value))])
     # what the gradient's own dtype rounds away, where that is narrower than the differences
     noise = 0.0
     if own_eps > coarsest_eps([]):
         growth = rounding_growth(partial(gradient, f), args, value)
-        noise = own_eps * allowed_ulps(tolerance, growth, [jnp.result_type(leaf) for leaf in floats_of((args, value))])
-    for number in range(count):
+        dtypes = [jnp.result_type(leaf) for leaf in floats_of((args, value))]
+        noise = own_eps * allowed_ulps(part.tolerance, growth, dtypes)
+    for number in range(part.directions):
         cotangent, direction = normals_like(random, value), normals_like(random, floats_of(args))
         direction = [_scaled(v, leaf) for v, leaf in zip(direction, floats_of(args), strict=True)]
         found = pull(cotangent)
@@ -69,14 +71,18 @@ def differences(
             if error <= limit or error >= 4 * bend:
                 break
         unit = trust / _TRUST or 1.0
+        sized = f", cotangent times {size:.3g}" if size != 1 else ""
         yield Comparison(
-            f"{prefix}gradient along random direction {number}"
-            + (f", cotangent times {size:.3g}" if size != 1 else ""),
-            "the differences'",
-            (),
-            claimed,
-            slope,
-            error / unit,
+            kind=Kind.DIFFERENCE,
+            what=str(part.subject(Kind.DIFFERENCE, f"gradient along random direction {number}{sized}")),
+            order=part.order,
+            dtype=part.dtype,
+            argument=None,
+            whose="the differences'",
+            index=(),
+            found=claimed,
+            expected=slope,
+            error=error / unit,
             allowed=limit / unit,
             wrong=int(not (error <= limit and np.isfinite(claimed))),
             size=1,

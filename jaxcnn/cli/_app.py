@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jaxcnn import JaxcnnError
 from jaxcnn.cli._arrange import arranged
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
@@ -71,12 +72,7 @@ def run(arguments: list[str]) -> int | None:
         return _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
     except (typer.Abort, KeyboardInterrupt):
         return _complain("interrupted", 130)
-    except RuntimeError as error:
-        from jaxcnn.data import DataError
-        from jaxcnn.runs import RunError
-
-        if not isinstance(error, DataError | RunError):
-            raise
+    except JaxcnnError as error:
         return _complain(str(error), 2)
 
 

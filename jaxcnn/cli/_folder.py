@@ -114,12 +114,12 @@ def quiet_orbax() -> Iterator[None]:
 
 def warn_of_other_surroundings(folder: Path, config: dict[str, Any], place: Place) -> None:
     """Say what differs from where the run was begun, since the bits may then differ too."""
-    from jaxcnn import runs
+    from jaxcnn import provenance, runs
 
     before = runs.read_config(folder)
     differing = [
         f"{name} {_in_words(before.get(name))} then, {_in_words(config[name])} now"
-        for name in runs.surroundings(place.mesh)
+        for name in provenance.surroundings(place.devices)
         if before.get(name) != config[name]
     ]
     if differing:

@@ -10,6 +10,7 @@ from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._settings import Settings
 
 if TYPE_CHECKING:
+    import jax
     from jax.sharding import Mesh
 
 
@@ -24,6 +25,11 @@ class Place(NamedTuple):
     def leads(self) -> bool:
         """Whether this is the process that writes and speaks."""
         return self.process == 0
+
+    @property
+    def devices(self) -> list[jax.Device] | None:
+        """Those of the mesh; None where the first is used."""
+        return None if self.mesh is None else list(self.mesh.devices.flat)
 
 
 def place_of(settings: Settings, devices: int | None) -> Place:

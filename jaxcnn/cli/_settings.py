@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxcnn._names import unknown
 from jaxcnn.cli._failure import Failure
 
 
@@ -107,11 +108,9 @@ def settle(asked: Mapping[str, Any]) -> Settings:
     Raises:
         Failure: an unknown name, a number out of range, or options that do not go together.
     """
-    from jaxcnn import runs
-
     net = asked.get("net", "single_filter")
     if net not in DEFAULTS:
-        raise Failure(runs.unknown("net", net, DEFAULTS))
+        raise Failure(unknown("net", net, DEFAULTS))
     return checked(Settings(**({"net": net, "data": "mnist-10k"} | DEFAULTS[net]._asdict() | dict(asked))))
 
 
@@ -121,7 +120,6 @@ def checked(settings: Settings) -> Settings:
     Raises:
         Failure: an unknown name, a number out of range, or options that do not go together.
     """
-    from jaxcnn import runs
     from jaxcnn.train import CLIPS, OPTIMIZERS, PRECISIONS, SCHEDULES
 
     for option, value, known in (
@@ -133,7 +131,7 @@ def checked(settings: Settings) -> Settings:
         ("clip", settings.clip[0] if settings.clip else "clip", CLIPS),
     ):
         if value not in known:
-            raise Failure(runs.unknown(option, value, known))
+            raise Failure(unknown(option, value, known))
     if not 0 < settings.learning_rate <= MAX_RATE:
         raise Failure(f"--learning-rate must be positive and finite in float32, got {settings.learning_rate!r:.60}")
     if settings.clip and not 0 < settings.clip[1] <= MAX_RATE:

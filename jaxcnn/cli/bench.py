@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from jaxcnn._whole import WHOLE
+from jaxcnn import _whole
+from jaxcnn._names import unknown
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._display import FittingProgress
 from jaxcnn.cli._failure import Failure
@@ -42,7 +43,7 @@ def bench(
     import jax
 
     if what not in _WHAT:
-        raise Failure(f"WHAT must be one of {', '.join(_WHAT)}, got {what!r}")
+        raise Failure(unknown("WHAT", what, _WHAT))
     if tune and what != "ops":
         raise Failure(f"--tune is of ops, got {what}")
     if what == "memory" and (only or quick):
@@ -53,26 +54,23 @@ def bench(
         raise Failure(f"there is no folder {out.parent}")
     if what == "compiled":
         jax.config.update("jax_platforms", "cpu")  # the plugins are there to compile, not to run
-    device = f"{devices()[0].device_kind}, {jax.device_count()} of them"
-    from jaxcnn import bench
+    devices()
+    from jaxcnn import bench, provenance
 
     if what == "memory":
-        return _print(_memory_table(_gathered(bench.memory_rows(), None, _made_by(device, seed), out)))
+        return _print(_memory_table(_gathered(bench.memory_rows(), None, provenance.made_by(seed), out)))
     if what == "compiled":
         if target not in bench.TARGETS:
-            raise Failure(f"--target must be one of {', '.join(bench.TARGETS)}, got {target!r}")
+            raise Failure(unknown("--target", target, bench.TARGETS))
         cases = _holding(only, what, bench.compiled_cases(quick=quick))
-        try:
-            device = f"{bench.described(target).device_kind}, known to its compiler only"
-        except RuntimeError as error:
-            raise Failure(str(error)) from error
-        made_by = _made_by(device, seed) | _compilers()
+        device = f"{bench.described(target).device_kind}, known to its compiler only"
+        made_by = provenance.made_by(seed, device=device) | provenance.versions(*bench.COMPILERS)
         return _print(_compiled_table(_gathered(bench.compiled_rows(cases, target), len(cases), made_by, out)))
     make = bench.ops_cases(quick=quick, tune=tune) if what == "ops" else bench.steps_cases(quick=quick)
     cases = _holding(only, what, make)
     rate = round(bench.product_rate(), 1)
     timed = bench.run(cases, seconds=seconds, seed=seed, again=not tune)
-    return _print(_table(_gathered(timed, len(cases), _made_by(device, seed), out, product_gflops=rate), rate))
+    return _print(_table(_gathered(timed, len(cases), provenance.made_by(seed), out, product_gflops=rate), rate))
 
 
 def _holding(only: str, what: str, cases: Iterable[Case]) -> list[Case]:
@@ -92,8 +90,8 @@ def _gathered(
     for row in _with_progress(found, total):
         rows.append(row)
         if out is not None:
-            with WHOLE:
-                out.write_text(json.dumps({"made_by": made_by, **more, "rows": rows}, indent=1) + "\n")
+            text = json.dumps({"made_by": made_by, **more, "rows": rows}, indent=1) + "\n"
+            _whole.write(out, text.encode())
     return rows
 
 
@@ -114,57 +112,6 @@ def _with_progress(found: Iterator[dict[str, Any]], total: int | None) -> Iterat
         for row in found:
             progress.update(task, advance=1, description=row["name"])
             yield row
-
-
-def _made_by(device: str, seed: int) -> dict[str, Any]:
-    import os
-    import platform
-    import time
-    from importlib.metadata import version
-
-    import jax
-
-    from jaxcnn import __version__
-
-    return {
-        "jaxcnn": __version__,
-        **({"commit": commit} if (commit := _commit()) else {}),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "numpy": version("numpy"),
-        "optax": version("optax"),
-        "device": device,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "seed": seed,
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
-def _commit() -> str:
-    """Of the checkout that this file is of, with "-dirty" where others differ from it; nothing where it is of none."""
-    return _git("describe", "--always", "--dirty", "--exclude=*") if _git("ls-files", Path(__file__).name) else ""
-
-
-def _git(*arguments: str) -> str:
-    import subprocess
-
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=Path(__file__).parent)
-    except OSError:  # no git
-        return ""
-    return done.stdout.strip()
-
-
-def _compilers() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in ("libtpu", "jax-cuda13-plugin"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _table(rows: list[dict[str, Any]], rate: float) -> Table:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from jaxcnn._names import unknown
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._display import FittingProgress
 from jaxcnn.cli._failure import Failure
@@ -50,13 +51,13 @@ def check(
 
     import jax
 
-    from jaxcnn import __version__, examples
+    from jaxcnn import examples, provenance
 
-    device = devices()[0].device_kind
+    devices()
     if hasattr(signal, "SIGPIPE"):  # a reader that leaves, as `| head`, ends this; nothing is wrong with a gradient
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if dtype not in _DTYPES:
-        raise Failure(f"--dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+        raise Failure(unknown("--dtype", dtype, _DTYPES))
     jax.config.update("jax_enable_x64", True)
     chosen = _chosen("--op", examples.of_ops(), op, nothing=bool(net)) | _chosen("--net", examples.NETS, net, bool(op))
     rows = []
@@ -68,11 +69,12 @@ def check(
             progress.update(task, description=name)
             rows.append(_row(name, example, dtype, order, seed))
             progress.advance(task)
-    versions = {"jaxcnn": __version__, "jax": jax.__version__, "device": device}
+    made_by = provenance.made_by(seed)
     if as_json:
-        print(json.dumps({"made_by": versions, "dtype": dtype, "order": order, "seed": seed, "rows": rows}, indent=2))
+        print(json.dumps({"made_by": made_by, "dtype": dtype, "order": order, "seed": seed, "rows": rows}, indent=2))
     else:
-        _print(rows, f"{dtype}, order {order}, {', '.join(f'{k} {v}' for k, v in versions.items())}")
+        where = ", ".join(f"{name} {made_by[name]}" for name in ("jaxcnn", "jax", "device"))
+        _print(rows, f"{dtype}, order {order}, {where}")
     if not all(row["passed"] for row in rows):
         raise typer.Exit(1)
 
@@ -81,11 +83,10 @@ def _chosen(option: str, known: dict[str, Example], names: list[str] | None, not
     """The examples of these names: a name stands for every example that begins with it."""
     if not names:
         return {} if nothing else known
+    first_words = dict.fromkeys(key.split()[0] for key in known)
     for name in names:
-        if not any(key.split()[0] == name for key in known):
-            raise Failure(
-                f"{option} must be one of {', '.join(dict.fromkeys(key.split()[0] for key in known))}, got {name!r}"
-            )
+        if name not in first_words:
+            raise Failure(unknown(option, name, first_words))
     return {key: example for key, example in known.items() if key.split()[0] in names}
 
 
@@ -93,7 +94,7 @@ def _row(name: str, example: Example, dtype: str, order: int, seed: int) -> dict
     """All that was looked at, as one row of the table."""
     import jax
 
-    from jaxcnn.check import residuals
+    from jaxcnn.check import Kind, residuals
 
     key = jax.random.fold_in(jax.random.key(seed), sum(map(ord, name)))
     seen: dict[str, list[Comparison]] = {"value": [], "gradients": [], "differences": [], "higher": [], "at ties": []}
@@ -104,7 +105,7 @@ def _row(name: str, example: Example, dtype: str, order: int, seed: int) -> dict
     except AssertionError as error:  # a shape, a dtype or a structure: the rest has no meaning
         problem = str(error)
     wrong = [comparison for group in seen.values() for comparison in group if not comparison.passed]
-    by_autodiff = [c for where in ("value", "gradients", "higher") for c in seen[where] if "direction" not in c.what]
+    by_autodiff = [c for where in ("value", "gradients", "higher") for c in seen[where] if c.kind != Kind.DIFFERENCE]
     worst = max(by_autodiff, key=lambda c: c.error / (c.allowed or 1), default=None)
     args = example.distinct(key, dtype)
     return {
@@ -125,16 +126,12 @@ def _row(name: str, example: Example, dtype: str, order: int, seed: int) -> dict
 def _comparisons(example: Example, key: Any, dtype: str, order: int) -> Iterator[tuple[str, Comparison]]:
     import jax
 
-    from jaxcnn.check import comparisons
+    from jaxcnn.check import Kind, comparisons
 
+    columns = {Kind.VALUE: "value", Kind.GRADIENT: "gradients", Kind.DIFFERENCE: "differences"}
     by_hand, by_autodiff = jax.jit(example.by_hand), jax.jit(example.by_autodiff)
     for c in comparisons(by_hand, example.distinct(key, dtype), reference=by_autodiff, order=order, key=key):
-        if c.what.startswith("gradient's"):
-            yield "higher", c
-        elif "direction" in c.what:
-            yield "differences", c
-        else:
-            yield "value" if c.what.startswith("value") else "gradients", c
+        yield columns[c.kind] if c.order == 1 else "higher", c
     if example.has_kinks or example.is_exact:
         is_exact = example.is_exact and dtype == "float64"
         at = example.integers(key, dtype)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jaxcnn._whole import WHOLE
+from jaxcnn import _whole
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure, refuse_no_new_png
 
@@ -54,8 +54,7 @@ def explain(
         picture = figures.png(figures.explain(run.params, image, label, title=title))
         by_hand = figures.trace(run.params, image, label)
         by_autodiff = figures.trace(run.params, image, label, ops=jaxcnn.reference)
-    with WHOLE, out.open("xb") as file:
-        file.write(picture)
+    _whole.write(out, picture, new=True)
     table = Table("gradient", "equation", "largest magnitude", "largest difference from autodiff's")
     for name, difference in figures.differences(by_hand, by_autodiff).items():
         magnitude = abs(getattr(by_hand, name)).max()

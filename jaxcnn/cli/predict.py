@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from jaxcnn._whole import WHOLE
+from jaxcnn import _whole
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure, refuse_no_new_png
 from jaxcnn.cli._folder import warn_of_unfinished
@@ -210,9 +210,7 @@ def _draw(read: Read, answers: list[list[Answer]], out: Path) -> None:
         )
         for name, found, some in zip(read.names, read.found, answers[: len(read.found)], strict=True)
     ]
-    drawn = figures.photograph(figures.seen(rows))
-    with WHOLE, out.open("xb") as file:
-        file.write(drawn)
+    _whole.write(out, figures.photograph(figures.seen(rows)), new=True)
 
 
 def _within(folder: Path) -> list[Path]:

@@ -241,18 +241,17 @@ def _train(
     keeping: Keeping,
     devices: int | None,
 ) -> None:
-    import jaxcnn.data
-    from jaxcnn import runs
-    from jaxcnn.checkpoints import CheckpointError, Checkpoints
+    from jaxcnn import JaxcnnError, runs
+    from jaxcnn.checkpoints import Checkpoints
 
     place = place_of(settings, devices)
     refuse_odd_name(out or resume or Path())
+    if out is not None and place.leads:
+        runs.refuse_taken(out)
     try:
-        if out is not None and place.leads:
-            runs.refuse_taken(out)
         examples = examples_of(settings, source, download, place.processes)
         examples.network(settings.net)
-    except (ValueError, jaxcnn.data.DataError) as error:
+    except (ValueError, JaxcnnError) as error:
         raise Failure(_with_options_named(str(error))) from error
     check_steps(settings, examples)
     if settings.init_from is not None and resume is None:
@@ -279,8 +278,6 @@ def _train(
             held.enter_context(quiet_orbax())
             with Checkpoints(folder, keep=keeping.keep) as checkpoints:
                 recorder = run(session, recorder_of, checkpoints)
-    except CheckpointError as error:
-        raise Failure(str(error)) from error
     except (OSError, SystemExit):  # nobody reads any more what is printed: Rich exits then
         interrupt.last_words()
         raise
@@ -288,7 +285,7 @@ def _train(
 
 
 def _config(settings: Settings, keeping: Keeping, examples: Examples, place: Place) -> dict[str, Any]:
-    from jaxcnn import runs
+    from jaxcnn import provenance, runs
 
     return {
         "format": runs.FORMAT,
@@ -302,7 +299,7 @@ def _config(settings: Settings, keeping: Keeping, examples: Examples, place: Pla
         },
         **settings.to_config(),
         **keeping._asdict(),
-        **runs.surroundings(place.mesh),
+        **provenance.surroundings(place.devices),
     }
 
 

@@ -1,9 +1,9 @@
 """Data sets as NumPy arrays: one embedded here, two through TensorFlow Datasets, without TensorFlow, and one's own."""
 
-import difflib
 import os
 from pathlib import Path
 
+from jaxcnn._names import unknown
 from jaxcnn.data import _embedded, _idx, _tfds
 from jaxcnn.data._dataset import DataError as DataError
 from jaxcnn.data._dataset import Dataset as Dataset
@@ -101,7 +101,7 @@ def stream(
 
 def _folder_of_originals(name: str, source: str | os.PathLike[str] | None, download: bool) -> Path | None:
     if name not in NAMES:
-        raise ValueError(_unknown(name))
+        raise ValueError(unknown("data set", name, NAMES))
     if source is not None and download:
         raise ValueError(f"{name}: give source={os.fspath(source)!r} or download=True, not both")
     if source is not None and name == _embedded.NAME:
@@ -109,9 +109,3 @@ def _folder_of_originals(name: str, source: str | os.PathLike[str] | None, downl
     if name == _idx.NAME and (source is None or download):
         raise ValueError(f"{name} is a set of your own: give source=FOLDER with its four files")
     return None if source is None else expanded(source)
-
-
-def _unknown(name: str) -> str:
-    nearest = difflib.get_close_matches(str(name).lower().replace("-", "_"), NAMES, n=1)
-    hint = f": did you mean {nearest[0]!r}?" if nearest else ""
-    return f"unknown data set {name!r}, expected one of {', '.join(NAMES)}{hint}"

@@ -1,11 +1,11 @@
 """A data set as one npz file, whose checksums notice any damage."""
 
-import os
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
+from jaxcnn import _whole
 from jaxcnn.data._dataset import Dataset, Split
 
 
@@ -18,16 +18,9 @@ def read(file: IO[bytes], classes: tuple[str, ...]) -> Dataset:
 
 def write(path: Path, dataset: Dataset) -> None:
     """Writes it, uncompressed, all or nothing: a reader never sees half a file."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez(
-                file,
-                train_images=dataset.train.images,
-                train_labels=dataset.train.labels,
-                test_images=dataset.test.images,
-                test_labels=dataset.test.labels,
-            )
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    arrays = {
+        f"{part}_{what}": array
+        for part, split in (("train", dataset.train), ("test", dataset.test))
+        for what, array in split._asdict().items()
+    }
+    _whole.write(path, lambda file: np.savez(file, **arrays))

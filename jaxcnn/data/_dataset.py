@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from jaxcnn import JaxcnnError
 
-class DataError(RuntimeError):
+
+class DataError(JaxcnnError, RuntimeError):
     """A data set is missing, damaged or out of reach; the message says in one line what to do."""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
+from jaxcnn import JaxcnnError
 from jaxcnn.pictures._prepare import SIDE, Digit
 from jaxcnn.pictures._prepare import digits as digits_on
 
@@ -23,7 +24,7 @@ MEASURED_FOR_SEVERAL = 640  # where there may be as many as stand in a line
 DARK = 16  # of 255: half of the border of every digit of MNIST is darker
 
 
-class PictureError(ValueError):
+class PictureError(JaxcnnError, ValueError):
     """A file is no picture that a network here can read; the message says why in one line."""
 
 

@@ -66,7 +66,7 @@ def _held_out(run: _run.Recorded, datasets: dict[str, jaxcnn.data.Dataset | str]
     if (key := f"{name} {source}") not in datasets:
         try:
             datasets[key] = jaxcnn.data.load(name, source=source)
-        except (jaxcnn.data.DataError, ValueError):  # their messages name folders, which a page sent round should not
+        except (jaxcnn.JaxcnnError, ValueError):  # their messages name folders, which a page sent round should not
             datasets[key] = (
                 f"Where this page was made, the images of {data} are not prepared or cannot be read: "
                 f"jaxcnn.data.load({name!r}) says which, and what to do."

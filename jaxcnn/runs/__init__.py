@@ -7,8 +7,9 @@
 
 config.json has `format` (1), `status` ("running", "finished", "interrupted" or "failed"), `net` (`name`, `options`),
 `data` (`name`, `train_images`, `test_images`, `classes`), `seed`, `ops`, `optimizer`, `learning_rate`, `epochs`,
-`batch_size`, `versions`, `devices`, `processes` and `cores`; `schedule`, `warmup_steps`, `clip` (a name and a limit,
-or null), `precision`, `validation` (images set aside), `early_stopping` (epochs, or null) and `stream` may be left out.
+`batch_size`, and `versions`, `devices`, `processes` and `cores` (`jaxcnn.provenance.surroundings`); `schedule`,
+`warmup_steps`, `clip` (a name and a limit, or null), `precision`, `validation` (images set aside), `early_stopping`
+(epochs, or null) and `stream` may be left out.
 
 A line of metrics.jsonl has `epoch`, `step`, `loss` and `accuracy` (means over the epoch's training batches, taken as
 the parameters moved), `images_per_second` (per second of training alone, without compiling, validating and saving) and
@@ -19,6 +20,7 @@ training stopped early: the epoch whose parameters were kept. That of an interru
 Every file is written beside its place and then moved there, so that whoever reads it finds it whole.
 """
 
+from jaxcnn._names import unknown as unknown
 from jaxcnn.runs._files import CHECKPOINTS as CHECKPOINTS
 from jaxcnn.runs._files import CONFIG as CONFIG
 from jaxcnn.runs._files import FORMAT as FORMAT
@@ -35,17 +37,14 @@ from jaxcnn.runs._files import write_config as write_config
 from jaxcnn.runs._files import write_metrics as write_metrics
 from jaxcnn.runs._files import write_parameters as write_parameters
 from jaxcnn.runs._files import write_whole as write_whole
-from jaxcnn.runs._network import NETS as NETS
 from jaxcnn.runs._network import Network as Network
 from jaxcnn.runs._network import Params as Params
 from jaxcnn.runs._network import network as network
-from jaxcnn.runs._network import unknown as unknown
 from jaxcnn.runs._record import Recorder as Recorder
 from jaxcnn.runs._record import claim as claim
 from jaxcnn.runs._record import claim_next as claim_next
 from jaxcnn.runs._record import kept as kept
 from jaxcnn.runs._record import refuse_taken as refuse_taken
-from jaxcnn.runs._record import surroundings as surroundings
 from jaxcnn.runs._run import Run as Run
 from jaxcnn.runs._run import held_out as held_out
 from jaxcnn.runs._run import is_finished as is_finished

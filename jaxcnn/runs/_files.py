@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxcnn
-from jaxcnn._whole import WHOLE
+from jaxcnn import _whole
+from jaxcnn._names import nearest
 from jaxcnn.runs._network import Params
 
 FORMAT = 1
@@ -27,7 +28,7 @@ Config = dict[str, Any]
 Metrics = dict[str, Any]
 
 
-class RunError(RuntimeError):
+class RunError(jaxcnn.JaxcnnError, RuntimeError):
     """A run's folder cannot be used; the message says why in one line."""
 
 
@@ -57,15 +58,10 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         RunError: it cannot be written, as on a full disk.
     """
-    beside = path.with_name(f".{path.name}.partial")
-    with WHOLE:
-        try:
-            beside.write_bytes(content)
-            beside.replace(path)
-        except OSError as error:
-            raise RunError(f"{path} cannot be written: {error.strerror}") from error
-        finally:
-            beside.unlink(missing_ok=True)
+    try:
+        _whole.write(path, content)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def read_config(folder: Path) -> Config:
@@ -135,14 +131,21 @@ def require(path: Path, config: Config, kinds: Mapping[str, tuple[type, ...]]) -
         >>> require(Path("config.json"), {"net": {"name": 3}}, {"net.name": (str,)})
         Traceback (most recent call last):
         jaxcnn.runs._files.RunError: config.json is damaged: net.name is 3, not of type str
+        >>> require(Path("config.json"), {"epocs": 3}, {"epochs": (int,)})
+        Traceback (most recent call last):
+        jaxcnn.runs._files.RunError: config.json is damaged: epochs is None, not of type int: is 'epocs' meant?
     """
     for name, types in kinds.items():
         value: Any = config
+        meant = None
         for part in name.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+            within = value if isinstance(value, dict) else {}
+            meant = None if part in within else meant or nearest(part, within)
+            value = within.get(part)
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            hint = f": is {meant!r} meant?" if meant else ""
             expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)
-            raise RunError(f"{path} is damaged: {name} is {value!r:.60}, not of type {expected}")
+            raise RunError(f"{path} is damaged: {name} is {value!r:.60}, not of type {expected}{hint}")
 
 
 def one_line(error: Exception) -> str:

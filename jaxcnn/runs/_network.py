@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 
 from jaxcnn import nets
+from jaxcnn._names import unknown
 from jaxcnn.nets import gap_cnn
-
-NETS = {"single_filter": nets.single_filter, "gap_cnn": nets.gap_cnn, "lenet": nets.lenet}
 
 Params = dict[str, Any]
 
@@ -51,9 +49,9 @@ def network(name: str, options: Mapping[str, Any] | None = None) -> Network:
         >>> network("lenet", {"hidden": 64}).options
         {'image_shape': [28, 28, 1], 'filters': [32, 64], 'kernel': 3, 'hidden': 64, 'classes': 10}
     """
-    if name not in NETS:
-        raise ValueError(unknown("net", name, NETS))
-    net = NETS[name]
+    if name not in nets.NETS:
+        raise ValueError(unknown("net", name, nets.NETS))
+    net = nets.NETS[name]
     chosen = _keyword_options(net.init)
     for option, value in (options or {}).items():
         if option not in chosen:
@@ -61,19 +59,6 @@ def network(name: str, options: Mapping[str, Any] | None = None) -> Network:
         chosen[option] = _from_json(value)
     for_apply = {option: value for option, value in chosen.items() if option in _keyword_options(net.apply)}
     return Network(name, _to_json(chosen), partial(net.init, **chosen), partial(net.apply, **for_apply))
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """One line that refuses a name, with the nearest known one.
-
-    Example:
-        >>> unknown("net", "le-net", ["single_filter", "lenet"])
-        "unknown net 'le-net', expected one of single_filter, lenet: did you mean 'lenet'?"
-    """
-    known = list(known)
-    nearest = difflib.get_close_matches(str(name).lower().replace("-", "_"), known, n=1)
-    hint = f": did you mean {nearest[0]!r}?" if nearest else ""
-    return f"unknown {kind} {name!r}, expected one of {', '.join(known)}{hint}"
 
 
 def _keyword_options(function: Callable[..., Any]) -> dict[str, Any]:

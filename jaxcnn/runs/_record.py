@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import os
-import platform
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
-
-import jaxcnn
 from jaxcnn.runs._files import (
     CHECKPOINTS,
     CONFIG,
@@ -29,8 +23,6 @@ from jaxcnn.runs._files import (
 from jaxcnn.runs._network import Params
 
 if TYPE_CHECKING:
-    from jax.sharding import Mesh
-
     from jaxcnn.train import Report  # optax loads on use
 
 
@@ -76,26 +68,6 @@ def kept(folder: Path) -> str:
     """The names of the files in a run's folder, for a person; "" where it has gone."""
     names = (path.name for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else ()
     return ", ".join(sorted(names))
-
-
-def surroundings(mesh: Mesh | None = None) -> Config:
-    """The part of config.json that tells where a run was made: results agree to the bit only where all of it does.
-
-    `mesh` is of the devices that a run uses; without one it uses the first.
-
-    Example:
-        >>> sorted(surroundings())
-        ['cores', 'devices', 'processes', 'versions']
-    """
-    versions = {package: metadata.version(package) for package in ("jax", "jaxlib", "numpy", "optax")}
-    devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "versions": {"jaxcnn": jaxcnn.__version__, **versions, "python": platform.python_version()},
-        "devices": [{"platform": device.platform, "kind": device.device_kind} for device in devices],
-        "processes": jax.process_count(),
-        "cores": cores,
-    }
 
 
 class Recorder:

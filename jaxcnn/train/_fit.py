@@ -15,6 +15,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
+from jaxcnn import JaxcnnError
 from jaxcnn.train._inputs import (
     checked_count,
     checked_examples,
@@ -31,7 +32,7 @@ SEGMENT_SECONDS = 0.5
 SEGMENT_STEPS_TOGETHER = 16  # of several processes, whose clocks differ: all report after the same steps
 
 
-class NotFiniteError(ArithmeticError):
+class NotFiniteError(JaxcnnError, ArithmeticError):
     """The loss became infinite or NaN, so that training cannot go on."""
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import jax
 import optax
 
+from jaxcnn._names import unknown
+
 Schedule = Callable[[jax.Array | int], jax.Array | float]
 
 OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam, "adamw": optax.adamw}
@@ -55,7 +57,7 @@ def learning_rates(name: str, peak: float, *, steps: int, warmup_steps: int = 0)
         [0.0, 0.1, 0.05, 0.0]
     """
     if name not in SCHEDULES:
-        raise ValueError(f"learning_rates: unknown schedule {name!r}, expected one of {', '.join(SCHEDULES)}")
+        raise ValueError(f"learning_rates: {unknown('schedule', name, SCHEDULES)}")
     if warmup_steps and not name.startswith("warmup_"):
         raise ValueError(f"learning_rates: {name} has no warm-up, got {warmup_steps} warm-up steps")
     if not 0 <= warmup_steps < steps:
@@ -84,13 +86,13 @@ def make_optimizer(
         [-0.6, -0.8]
     """
     if name not in OPTIMIZERS:
-        raise ValueError(f"make_optimizer: unknown optimizer {name!r}, expected one of {', '.join(OPTIMIZERS)}")
+        raise ValueError(f"make_optimizer: {unknown('optimizer', name, OPTIMIZERS)}")
     rule = OPTIMIZERS[name](learning_rate)
     if clip is None:
         return rule
     clip_name, limit = clip
     if clip_name not in CLIPS:
-        raise ValueError(f"make_optimizer: unknown clip {clip_name!r}, expected one of {', '.join(CLIPS)}")
+        raise ValueError(f"make_optimizer: {unknown('clip', clip_name, CLIPS)}")
     if not 0 < limit < float("inf"):
         raise ValueError(f"make_optimizer: {clip_name}'s limit must be positive and finite, got {limit}")
     return optax.chain(CLIPS[clip_name](limit), rule)

@@ -265,7 +265,8 @@ def test_a_name_for_each_map() -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], Any, str]] = {
-    "no such name": ({}, "wino", "algorithm must be one of 'auto', 'direct', .* got 'wino'"),
+    "no such name": ({}, "wino", "algorithm must be one of 'auto', .* got 'wino': did you mean 'winograd[24]'"),
+    "no such name of a map": ({}, {"correlate": "im2row"}, "got {'correlate': 'im2row'}: did you mean 'im2col'"),
     "no such map": ({}, {"dx": "taps"}, "or a mapping from correlate, .* got {'dx': 'taps'}"),
     "phases forward": (
         {"stride": 2},

@@ -11,6 +11,7 @@ import jax
 from jax import lax
 from jax.custom_batching import custom_vmap
 
+from jaxcnn._names import did_you_mean
 from jaxcnn.ops._conv._algorithm import MAPS, Algorithm, Map
 from jaxcnn.ops._conv._algorithms import ALGORITHMS, DIRECT
 from jaxcnn.ops._conv._algorithms._taps import put_together
@@ -108,11 +109,11 @@ def _plan(op: str, algorithm: Algorithms, maps: tuple[str, ...]) -> Plan:
     else:
         names = dict(algorithm) if isinstance(algorithm, Mapping) else {"": ""}
     if not all(which in MAPS and isinstance(name, str) and name in NAMES for which, name in names.items()):
-        known = ", ".join(map(repr, NAMES))
+        odd = next((name for name in names.values() if name not in NAMES), algorithm)
         refuse(
             op,
-            f"algorithm must be one of {known}, or a mapping from {', '.join(MAPS)} to these, or a Plan, "
-            f"got {algorithm!r}",
+            f"algorithm must be one of {', '.join(map(repr, NAMES))}, or a mapping from {', '.join(MAPS)} to these, "
+            f"or a Plan, got {algorithm!r}{did_you_mean(odd, NAMES)}",
         )
     return algorithm if isinstance(algorithm, Plan) else _unguarded(**names)
 

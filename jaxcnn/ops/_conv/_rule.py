@@ -43,6 +43,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
+from jaxcnn._names import did_you_mean
 from jaxcnn.ops._conv import _border
 from jaxcnn.ops._conv._core import Core, around, inside
 from jaxcnn.ops._conv._plan import Algorithms, Planned, asked_for, run
@@ -193,8 +194,10 @@ def planned(
 
 def _extended(op: str, x: jax.Array, window: Window, mode: str) -> jax.Array:
     """x with its padding, or a `ValueError` where that cannot hold what it should."""
-    if not isinstance(mode, str) or mode not in _border.MODES:
-        refuse(op, f"padding_mode must be one of {', '.join(map(repr, ('zeros', *_border.MODES)))}, got {mode!r}")
+    modes = ("zeros", *_border.MODES)
+    if not isinstance(mode, str) or mode not in modes:
+        expected = f"padding_mode must be one of {', '.join(map(repr, modes))}"
+        refuse(op, f"{expected}, got {mode!r}{did_you_mean(mode, modes)}")
     sizes = zip(window.shape, window.padding, strict=True)
     is_known = not any(map(is_symbolic, itertools.chain.from_iterable(window.padding)))
     if not is_known or any(not is_symbolic(h) and h + min(0, lo) + min(0, hi) < 1 for h, (lo, hi) in sizes):

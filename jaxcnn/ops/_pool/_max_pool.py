@@ -43,6 +43,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jaxcnn._names import did_you_mean
 from jaxcnn.ops._lib import _blocks, _plain
 from jaxcnn.ops._lib._arguments import hint_at_one_image, image_array, refuse
 from jaxcnn.ops._lib._bounds import UNROLLED
@@ -152,7 +153,7 @@ def max_pool(
         x, left = cropped(x, geometry)
         geometry = Window.of("max_pool", x.shape, window, stride, left, dilation, ceil=True)
     if ties not in TIES:
-        refuse("max_pool", f"ties must be one of {', '.join(map(repr, TIES))}, got {ties!r}")
+        refuse("max_pool", f"ties must be one of {', '.join(map(repr, TIES))}, got {ties!r}{did_you_mean(ties, TIES)}")
     x = dividing(x, (x.shape[0], *geometry.out, x.shape[-1]))
     return select(geometry, x)[0] if ties == "first" else _max_pool_of_ties(geometry, ties, x)
 
