@@ -806,6 +806,13 @@ WITH_NAN = np.where(np.arange(8)[:, None, None, None] == 5, np.float32("nan"), I
         (IMAGES, LABELS.astype(np.uint8) + np.uint8(252), r"got 252 at labels\[0\] and 3 more"),
         (IMAGES, LABELS + 2**32, r"got 4294967296 at labels\[0\] and 7 more"),
         (IMAGES, LABELS.astype(float), r"labels must be integers, got float64"),
+        (IMAGES, LABELS.astype("m8[s]"), r"labels must be integers, got timedelta64"),
+        (IMAGES.astype(np.longdouble), LABELS, "images must be uint8, or floats, usually in .*, got float128"),
+        (
+            IMAGES.astype(float) * 1e200,
+            LABELS,
+            r"images must fit float32, as which they are computed, got .*e\+20\d: scale them",
+        ),
         (IMAGES[:0], LABELS[:0], "fit: needs at least one image"),
         (IMAGES.astype(np.int32), LABELS, "images must be uint8, or floats, usually in .*, got int32: convert them"),
         (IMAGES > 0, LABELS, "images must be uint8, or floats, usually in .*, got bool"),
@@ -817,6 +824,15 @@ def test_what_cannot_be_trained_on(images: Any, labels: np.ndarray, message: str
     state, step = step_of_single_filter()
     with pytest.raises(ValueError, match=message):
         next(train.fit(state, step, images, labels, epochs=1, batch_size=4))
+
+
+def test_floats_that_do_not_fit_are_told_from_infinite_ones() -> None:
+    state, step = step_of_single_filter()
+    with (
+        jax.enable_x64(False),
+        pytest.raises(ValueError, match=r"images must fit float32, .* got .*e\+20\d: scale them"),
+    ):
+        next(train.fit(state, step, IMAGES.astype(float) * 1e200, LABELS, epochs=1, batch_size=4))
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "uint32", "int64", "uint64", list])

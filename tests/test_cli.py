@@ -6,6 +6,7 @@ anything is computed is tried in this process, for speed; one such case in a pro
 
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -229,6 +230,7 @@ def test_predict_takes_a_folder_and_says_what_it_passed_over(
     Image.new("L", (40, 40)).save(mixed / "blank.png")
     (mixed / "notes.txt").write_text("mine")
     (mixed / ".hidden").write_text("not shown")
+    os.mkfifo(mixed / "pipe.png")  # at which reading would wait
     answer = json.loads(run("predict", folder, mixed, "--json", cwd=tmp_path))
     assert [Path(image["file"]).name for image in answer["images"]] == ["digit0.png", "digit1.png", "digit2.png"]
     assert [Path(other["file"]).name for other in answer["passed_over"]] == ["blank.png", "deeper", "notes.txt"]

@@ -214,8 +214,9 @@ def _draw(read: Read, answers: list[list[Answer]], out: Path) -> None:
 
 
 def _within(folder: Path) -> list[Path]:
-    """What a folder shows, sorted."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    """What a folder shows, sorted; no pipes, sockets and devices, which one could wait at for ever."""
+    shown = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in shown if path.is_file() or path.is_dir() or not path.exists())
 
 
 def _line(answer: Answer) -> str:

@@ -58,7 +58,8 @@ def refuse_bad_labels(name: str, labels: np.ndarray, classes: int) -> None:
 
 def checked_labels(name: str, labels: np.ndarray, classes: int | None) -> None:
     """Raise a `ValueError` unless a batch's labels are integers in [0, classes); below 2^31 if that is not known."""
-    if labels.dtype != bool and not jnp.issubdtype(labels.dtype, jnp.integer):
+    is_integer = jnp.issubdtype(labels.dtype, jnp.integer) and labels.dtype.kind != "m"  # no spans of time
+    if labels.dtype != bool and not is_integer:
         _refuse(name, f"labels must be integers, got {labels.dtype}: if whole numbers, take labels.astype(int)")
     refuse_bad_labels(name, labels, NO_CLASS if classes is None else classes)
 
@@ -128,11 +129,18 @@ def _native(array: Any) -> Any:
 
 def _refuse_bad_pixels(name: str, images: Any) -> None:
     is_floating = jnp.issubdtype(images.dtype, jnp.floating)
-    if images.dtype != jnp.uint8 and not is_floating:
+    if images.dtype != jnp.uint8 and not (is_floating and images.dtype.itemsize <= 8):
         _refuse(name, f"images must be uint8, or floats, usually in [0, 1], got {images.dtype}: convert them")
     if not is_floating or not images.size:
         return
-    if not (finite := np.asarray(jnp.isfinite(images))).all():
+    kept = jax.dtypes.canonicalize_dtype(images.dtype)
+    with np.errstate(over="ignore"):
+        finite = np.asarray(jnp.isfinite(images.astype(kept)))
+    if not finite.all():
+        if kept != images.dtype and np.isfinite(images).all():
+            _refuse(
+                name, f"images must fit {kept}, as which they are computed, got {np.abs(images).max():g}: scale them"
+            )
         first = int(np.argmin(finite.reshape(len(images), -1).all(axis=1)))
         _refuse(name, f"images must be finite, got NaN or infinite pixels, first in images[{first}]")
     least, greatest = float(images.min()), float(images.max())
