@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxcnn import nets
+from jaxcnn._contract import Apply
 from jaxcnn.nets import gap_cnn
 
 NETS = {"single_filter": nets.single_filter, "gap_cnn": nets.gap_cnn, "lenet": nets.lenet}
@@ -19,15 +20,16 @@ Params = dict[str, Any]
 
 
 class Network(NamedTuple):
-    """A network whose options are fixed: `init(key) -> params`, `apply(params, x, *, ops, intermediates) -> logits`.
+    """A network whose options are fixed: `init(key) -> params`, and `apply` as `jaxcnn.nets` says.
 
-    `options` are `init`'s, as JSON has them.
+    `options` are `init`'s, as JSON has them; `init_state() -> state` gives the first state, () of a network without.
     """
 
     name: str
     options: dict[str, Any]
     init: Callable[[jax.Array], Params]
-    apply: Callable[..., Any]
+    apply: Apply
+    init_state: Callable[[], Any] = tuple
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -59,8 +61,8 @@ def network(name: str, options: Mapping[str, Any] | None = None) -> Network:
         if option not in chosen:
             raise ValueError(unknown(f"option of {name}", option, chosen))
         chosen[option] = _from_json(value)
-    for_apply = {option: value for option, value in chosen.items() if option in _keyword_options(net.apply)}
-    return Network(name, _to_json(chosen), partial(net.init, **chosen), partial(net.apply, **for_apply))
+    init, apply, init_state = net.init, net.apply, getattr(net, "init_state", tuple)
+    return Network(name, _to_json(chosen), *(_with(chosen, function) for function in (init, apply, init_state)))
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -74,6 +76,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(str(name).lower().replace("-", "_"), known, n=1)
     hint = f": did you mean {nearest[0]!r}?" if nearest else ""
     return f"unknown {kind} {name!r}, expected one of {', '.join(known)}{hint}"
+
+
+def _with(chosen: Mapping[str, Any], function: Callable[..., Any]) -> Any:
+    """The function with those of the options that it takes."""
+    return partial(function, **{option: chosen[option] for option in _keyword_options(function) if option in chosen})
 
 
 def _keyword_options(function: Callable[..., Any]) -> dict[str, Any]:
