@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from jaxcnn.report._held_out import predict as predict_held_out
 from jaxcnn.train import _fit
 from jaxcnn.train._step import NO_EPOCH
 
+TRAINING = Path(__file__).parents[1] / "docs" / "training.md"
 RATE, KEEP, SEED = 0.5, 0.75, 5
 
 
@@ -252,6 +254,15 @@ def test_the_cost_is_that_of_a_training_step() -> None:
     params = jax.eval_shape(init, jax.random.key(0))
     table = cost.of_net(apply, params, images, net_state=jax.eval_shape(init_state))
     assert [row.op for row in table.rows] == ["flatten", "dense"]
+
+
+def test_the_page_on_training_runs_as_written(capsys: pytest.CaptureFixture[str]) -> None:
+    section = TRAINING.read_text().split("## A network of your own")[1]
+    match = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert match is not None
+    exec(match[1], {})
+    accuracy = re.search(r"accuracy ([\d.]+)%", capsys.readouterr().out)
+    assert accuracy is not None and float(accuracy[1]) > 80
 
 
 # A run's folder, and the command
