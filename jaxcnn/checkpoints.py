@@ -149,7 +149,9 @@ class Checkpoints:
             ]
         if damaged:
             reason = next(iter(damaged.values()))
-            raise CheckpointError(f"no checkpoint in {self.folder} can be read: {reason}: damaged, or of another net")
+            raise CheckpointError(
+                f"no checkpoint in {self.folder} can be read: {reason}: damaged, or of another net or version"
+            )
         return None, []
 
     def best(self, like: TrainState) -> Checkpoint:

@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxcnn.ops
+from jaxcnn._contract import Apply, logits_and_state
 from jaxcnn._names import unknown
 from jaxcnn.ops._lib._record import Arguments, Shape, records
 
@@ -133,21 +134,23 @@ def of_op(name: str, *args: Any, **options: Any) -> Cost:
     return _cost(name, shapes, _result(name, shapes), held=set())
 
 
-def of_net(apply: Callable[..., Any], params: Any, x: Any) -> Table:
+def of_net(apply: Apply, params: Any, x: Any, *, net_state: Any = ()) -> Table:
     """What each op of a network costs, training on a batch.
 
     The images need no gradient: an op that takes them directly is counted without its input gradient.
 
     Args:
-        apply: `apply(params, x, *, ops) -> logits`, as the nets have it; `functools.partial` fixes further options.
+        apply: `apply(params, x, *, ops, state, key, train) -> (logits, state)`, as `jaxcnn.nets` says;
+            `functools.partial` fixes further options. It is called as a training step calls it.
         params: as from `init`, arrays or `jax.ShapeDtypeStruct`s.
         x: the batch (N, *spatial, C), an array or a `jax.ShapeDtypeStruct`.
+        net_state: of a net that has state, arrays or `jax.ShapeDtypeStruct`s.
 
     Returns:
         a `Table` with a `Row` for each op that `apply` calls; parameters used twice count twice.
 
     Raises:
-        ValueError: an op refuses its arguments.
+        ValueError: an op refuses its arguments, or `apply` does not return logits and a state.
 
     Source:
         [R] 1.8.
@@ -165,7 +168,7 @@ def of_net(apply: Callable[..., Any], params: Any, x: Any) -> Table:
     """
     rows: list[Row] = []
 
-    def run(params: Any, x: Any) -> Any:
+    def run(params: Any, net_state: Any, x: Any) -> Any:
         recorder = ModuleType("recorder")
         without_gradient = [x]
 
@@ -183,9 +186,10 @@ def of_net(apply: Callable[..., Any], params: Any, x: Any) -> Table:
 
         for name in records():
             setattr(recorder, name, recording(name))
-        return apply(params, x, ops=recorder)
+        key = jax.random.key(0)
+        return logits_and_state(apply, params, x, ops=recorder, state=net_state, key=key, train=True)
 
-    jax.eval_shape(run, jax.tree.map(_shape, params), _shape(x))
+    jax.eval_shape(run, *jax.tree.map(_shape, (params, net_state)), _shape(x))
     return Table(tuple(rows))
 
 

@@ -74,7 +74,7 @@ OPS = of_ops()
 
 def _net(net: ModuleType, count: int = 3) -> Example:
     def loss(module: ModuleType, params: PyTree, x: jax.Array) -> jax.Array:
-        return module.softmax_cross_entropy(net.apply(params, x, ops=module), jnp.arange(count))
+        return module.softmax_cross_entropy(net.apply(params, x, ops=module)[0], jnp.arange(count))
 
     like = jax.eval_shape(lambda: net.init(jax.random.key(0))), shape(count, 28, 28, 1)
     return Example(loss, like, into_domain=lambda x: x / 10)  # so that no softmax saturates

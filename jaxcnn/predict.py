@@ -11,6 +11,7 @@ import numpy as np
 
 import jaxcnn.ops
 from jaxcnn import pictures
+from jaxcnn._contract import logits_and_state
 from jaxcnn.train import as_floats
 from jaxcnn.train._inputs import hinted
 
@@ -33,7 +34,8 @@ def probabilities(run: Run, images: np.ndarray | jax.Array) -> jax.Array:
     if len(shape) == 3 and shape == run.network.image_shape:
         raise ValueError(f"predict: images must be (N, H, W, C), got one image {shape}: take images[None]")
     with hinted("predict", shape):
-        logits = run.network.apply(run.params, as_floats(jnp.asarray(images)))
+        x = as_floats(jnp.asarray(images))
+        logits, _ = logits_and_state(run.network.apply, run.params, x, state=run.net_state)
     return jaxcnn.ops.softmax(logits.astype(jnp.float32))
 
 

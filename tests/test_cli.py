@@ -110,7 +110,7 @@ def test_train_leaves_a_run(trained: tuple[Path, str]) -> None:
 def test_the_accuracy_is_that_of_the_parameters_on_the_held_out_part(trained: tuple[Path, str]) -> None:
     folder, out = trained
     net, held_out = runs.read(folder), data.load().test
-    logits = net.network.apply(net.params, jnp.asarray(held_out.images / np.float32(255)))
+    logits, _ = net.network.apply(net.params, jnp.asarray(held_out.images / np.float32(255)))
     accuracy = np.mean(np.asarray(logits).argmax(axis=-1) == held_out.labels)
     reported = runs.read_metrics(folder)[-1]["test_accuracy"]
     assert reported == pytest.approx(accuracy, abs=1e-3) and accuracy > 0.6
@@ -199,7 +199,7 @@ def test_predict_says_what_the_library_says(trained: tuple[Path, str], pictures:
     folder, _ = trained
     answer = json.loads(run("predict", folder, *pictures, "--json", cwd=folder))
     net = runs.read(folder)
-    logits = net.network.apply(net.params, jnp.asarray(data.load().test.images[:5] / np.float32(255)))
+    logits, _ = net.network.apply(net.params, jnp.asarray(data.load().test.images[:5] / np.float32(255)))
     expected = np.asarray(jax.nn.softmax(logits))
     assert [image["file"] for image in answer["images"]] == list(map(str, pictures))
     assert [image["prediction"] for image in answer["images"]] == [str(row.argmax()) for row in expected]
@@ -259,7 +259,7 @@ def test_predict_reads_standard_input_and_says_when_it_is_unsure(
     folder, _ = trained
     net = runs.read(folder)
     images = data.load().test.images
-    logits = net.network.apply(net.params, jnp.asarray(images[:200] / np.float32(255)))
+    logits, _ = net.network.apply(net.params, jnp.asarray(images[:200] / np.float32(255)))
     tops = np.asarray(jax.nn.softmax(logits)).max(axis=-1)
 
     def told(number: int, *options: str) -> str:

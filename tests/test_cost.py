@@ -254,7 +254,7 @@ def test_a_winner_among_more_than_255_taps_takes_two_bytes() -> None:
 def test_a_network_keeps_what_its_ops_keep(net: ModuleType) -> None:
     params, images = _params(net), floats(3, 28, 28, 1)
     total = cost.of_net(net.apply, params, images).total
-    assert total.residual_bytes == kept_bytes(lambda params: net.apply(params, images), params)
+    assert total.residual_bytes == kept_bytes(lambda params: net.apply(params, images)[0], params)
     assert total.parameters == sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
@@ -292,8 +292,8 @@ def test_a_batch_multiplies_as_often_as_its_images(net: ModuleType) -> None:
 
 
 def test_what_comes_from_images_alone_needs_no_gradient() -> None:
-    def apply(params: Any, x: Any, *, ops: Any) -> Any:
-        return ops.dense(ops.flatten(ops.relu(ops.max_pool(x, 2))), params)
+    def apply(params: Any, x: Any, *, ops: Any, state: Any, **_: Any) -> tuple[jax.Array, Any]:
+        return ops.dense(ops.flatten(ops.relu(ops.max_pool(x, 2))), params), state
 
     pool, relu, flatten, dense = cost.of_net(apply, shape(16, 10), shape(1, 8, 8, 1)).rows
     assert pool.cost == Cost(forward_bytes=4 * (64 + 16))

@@ -46,11 +46,11 @@ def labels(figure: Figure) -> Iterator[tuple[str, np.ndarray]]:
 
 def test_a_trace_holds_what_apply_sees(params: single_filter.Params, image: np.ndarray) -> None:
     seen = figures.trace(params, image, 3)
-    logits, expected = single_filter.apply(params, jnp.asarray(image)[None], intermediates=True)
-    np.testing.assert_allclose(seen.z, logits[0], rtol=1e-5, atol=1e-6)
-    for name in ("x_conv", "x_pool", "x_full", "y_hat"):
+    expected = single_filter.layers(params, jnp.asarray(image)[None])
+    expected |= {"x_conv": jnp.asarray(image), "y_hat": jax.nn.softmax(expected["z"])}
+    for name in ("x_conv", "x_pool", "x_full", "z", "y_hat"):
         np.testing.assert_allclose(getattr(seen, name).ravel(), expected[name].ravel(), rtol=1e-5, atol=1e-6)
-    assert seen.prediction.tolist() == np.eye(10)[np.argmax(logits)].tolist()
+    assert seen.prediction.tolist() == np.eye(10)[np.argmax(expected["z"])].tolist()
 
 
 @pytest.mark.parametrize("ops", [jaxcnn.ops, jaxcnn.reference])
@@ -58,7 +58,7 @@ def test_a_trace_holds_the_gradients_of_the_whole(
     params: single_filter.Params, image: np.ndarray, ops: ModuleType
 ) -> None:
     def loss(params: single_filter.Params, x: jax.Array) -> jax.Array:
-        return ops.softmax_cross_entropy(single_filter.apply(params, x, ops=ops), jnp.array([3]))[0]
+        return ops.softmax_cross_entropy(single_filter.apply(params, x, ops=ops)[0], jnp.array([3]))[0]
 
     by_param, by_image = jax.grad(loss, argnums=(0, 1))(params, jnp.asarray(image)[None])
     seen = figures.trace(params, image, 3, ops=ops)

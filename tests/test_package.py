@@ -164,12 +164,13 @@ SHARED = {"JaxcnnError", "_names", "_whole"}  # what every part may import
 ALLOWED = {
     "ops": {"ops"},
     "reference": {"ops"},
-    "bench": {"bench", "check", "nets", "ops", "reference", "train"},
+    "bench": {"_contract", "bench", "check", "nets", "ops", "reference", "train"},
     "check": {"check"},
     "examples": {"check", "nets", "ops", "reference"},
     "nets": {"ops", "nets"},
-    "cost": {"ops"},
-    "train": {"ops", "reference", "train"},
+    "_contract": {"ops"},
+    "cost": {"_contract", "ops"},
+    "train": {"_contract", "ops", "reference", "train"},
     "data": {"data"},
 }
 

@@ -132,7 +132,7 @@ def classify() -> Callable[[np.ndarray], np.ndarray]:
     for report in train.fit(state, step, *data.load().train, epochs=3, batch_size=32):
         params = report.state.params
     apply = jax.jit(nets.lenet.apply)
-    return lambda images: np.asarray(jax.nn.softmax(apply(params, train.as_floats(jax.numpy.asarray(images)))))
+    return lambda images: np.asarray(jax.nn.softmax(apply(params, train.as_floats(jax.numpy.asarray(images)))[0]))
 
 
 @pytest.mark.parametrize("photo", KINDS)

@@ -184,7 +184,7 @@ def test_the_numbers_are_those_of_the_runs_files(trained: Path, page_of_one: Pag
 def test_the_predictions_are_those_of_the_parameters(trained: Path, page_of_one: Page) -> None:
     page = page_of_one
     run, held_out = runs.read(trained), data.load().test
-    logits = run.network.apply(run.params, jnp.asarray(held_out.images / np.float32(255)))
+    logits, _ = run.network.apply(run.params, jnp.asarray(held_out.images / np.float32(255)))
     probabilities, predictions = np.asarray(jax.nn.softmax(logits)), np.argmax(np.asarray(logits), axis=-1)
     counts = np.zeros((10, 10), int)
     np.add.at(counts, (held_out.labels, predictions), 1)

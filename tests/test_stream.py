@@ -112,7 +112,7 @@ def test_a_loss_that_is_not_finite_names_its_step_of_the_epoch(
     key, source = jax.random.key(1), numbered(12)
     bad = int(train.epoch_order(key, 1, 12)[10])
     step = train.make_train_step(
-        lambda params, x, *, ops: params * jnp.ones((x.shape[0], 1)),
+        lambda params, x, *, state, **_: (params * jnp.ones((x.shape[0], 1)), state),
         optax.sgd(0.1),
         loss=lambda logits, labels: logits[:, 0] + jnp.where(labels == bad, jnp.inf, 0.0),
     )

@@ -53,9 +53,9 @@ def batch_of(split: data.Split, start: int, size: int) -> train.Batch:
     return {"image": jnp.asarray(split.images[part]), "label": jnp.asarray(split.labels[part])}
 
 
-def linear(params: Any, x: jax.Array, *, ops: Any) -> jax.Array:
+def linear(params: Any, x: jax.Array, *, ops: Any, state: Any, **_: Any) -> tuple[jax.Array, Any]:
     """The least net: one matrix, for tests of the machinery."""
-    return ops.dense(ops.flatten(x), params)
+    return ops.dense(ops.flatten(x), params), state
 
 
 def linear_state(optimizer: optax.GradientTransformation, dtype: str = "float32") -> train.TrainState:
@@ -163,8 +163,8 @@ def test_uint8_is_scaled_once_and_floats_are_taken_as_they_are() -> None:
     """The loss is the mean pixel, read from what `apply` was given."""
     optimizer = optax.sgd(0.0)
 
-    def apply(params: jax.Array, x: jax.Array, *, ops: Any) -> jax.Array:
-        return x.reshape(x.shape[0], -1) + 0 * params
+    def apply(params: jax.Array, x: jax.Array, *, state: Any, **_: Any) -> tuple[jax.Array, Any]:
+        return x.reshape(x.shape[0], -1) + 0 * params, state
 
     def mean_pixel(images: jax.Array) -> float:
         step = train.make_train_step(apply, optimizer, loss=lambda logits, labels: logits.mean(axis=1))
@@ -383,8 +383,8 @@ def test_a_loss_that_is_not_finite_names_its_step(in_one_program: bool, monkeypa
     """L = p^2 / 2, gamma = 1 + 1e10: p is 1, -1e10, 1e20, and 1e40 / 2 overflows in step 3, which begins epoch 2."""
     monkeypatch.setattr(_fit, "SEGMENT_SECONDS", 1e9)
 
-    def apply(params: jax.Array, x: jax.Array, *, ops: Any) -> jax.Array:
-        return jnp.broadcast_to(params, (x.shape[0], 1))
+    def apply(params: jax.Array, x: jax.Array, *, state: Any, **_: Any) -> tuple[jax.Array, Any]:
+        return jnp.broadcast_to(params, (x.shape[0], 1)), state
 
     optimizer = optax.sgd(1 + 1e10)
     step = train.make_train_step(apply, optimizer, loss=lambda logits, labels: logits[:, 0] ** 2 / 2)

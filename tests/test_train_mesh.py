@@ -23,11 +23,11 @@ def mixed_init(key: jax.Array) -> Any:
     return {name: jax.random.normal(own, shapes[name]) / 3 for own, name in zip(keys, shapes, strict=True)}
 
 
-def mixed_apply(params: Any, x: jax.Array, *, ops: Any) -> jax.Array:
+def mixed_apply(params: Any, x: jax.Array, *, ops: Any, state: Any, **_: Any) -> tuple[jax.Array, Any]:
     """The convolutions that autodiff gathers for: strided, grouped, dilated."""
     x = ops.max_pool(ops.relu(ops.conv(x, params["a"], stride=2)), 2)
     x = ops.relu(ops.conv(x, params["b"], groups=4, padding="SAME"))
-    return ops.global_avg_pool(ops.conv(x, params["c"], dilation=2, padding="SAME"))
+    return ops.global_avg_pool(ops.conv(x, params["c"], dilation=2, padding="SAME")), state
 
 
 BLOCKS = (gap_cnn.Block(4, pool=2, norm=True), gap_cnn.Block(8, stride=2), gap_cnn.Block(8, dilation=2))

@@ -48,7 +48,7 @@ def _dense(module: ModuleType, kernel: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _net(net: ModuleType, module: ModuleType, params: Any, x: jax.Array) -> jax.Array:
-    return module.softmax_cross_entropy(net.apply(params, x[None], ops=module), jnp.array([3]))[0]
+    return module.softmax_cross_entropy(net.apply(params, x[None], ops=module)[0], jnp.array([3]))[0]
 
 
 def _normal(*shape: int) -> Callable[[np.random.Generator], jax.Array]:

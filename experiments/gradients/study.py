@@ -249,7 +249,7 @@ def _kept_table(found: dict[str, Any]) -> str:
 
 def _loss(net: str, module: ModuleType, labels: jax.Array) -> Callable[..., jax.Array]:
     apply = nets.NETS[net].apply
-    return jax.jit(lambda params, x: module.softmax_cross_entropy(apply(params, x, ops=module), labels))
+    return jax.jit(lambda params, x: module.softmax_cross_entropy(apply(params, x, ops=module)[0], labels))
 
 
 def _apply_in(dtype: str, params: Any, x: jax.Array, **options: Any) -> Any:

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import ops
+from jaxcnn._contract import Apply
 from jaxcnn.bench._run import BenchError
-
-Apply = Callable[..., jax.Array]
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -23,7 +22,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def flax_applies(name: str) -> dict[str, Apply]:
-    """`apply(params, x)` of our parameters, which are Flax's own: with its convolution, and with ours in its place."""
+    """`apply` of our parameters, which are Flax's own: with its convolution, and with ours in its place."""
     if name not in ("single_filter", "lenet") or find_spec("flax") is None:
         return {}
     return {"flax": _flax(name), "flax with ours": _flax(name, conv_general_dilated=ops.conv_general_dilated)}
@@ -49,11 +48,11 @@ def _flax(name: str, **convolution: Any) -> Apply:
         def __call__(self, x: jax.Array) -> jax.Array:
             return (single_filter if name == "single_filter" else lenet)(x)
 
-    def apply(params: Any, x: jax.Array, **_: Any) -> jax.Array:
+    def apply(params: Any, x: jax.Array, *, state: Any = (), **_: Any) -> tuple[jax.Array, Any]:
         if name == "single_filter":
             params = {"conv": {"kernel": params["f"]}, "dense": {"kernel": params["w"], "bias": params["b"]}}
         logits: Any = Net().apply({"params": params}, x)
-        return logits
+        return logits, state
 
     return apply
 
@@ -80,7 +79,7 @@ def equinox_step(name: str, apply: Apply, optimizer: Any) -> Callable[..., Calla
             updates, opt_state = optimizer.update(eqx.filter_grad(loss)(model), opt_state)
             return eqx.filter(eqx.apply_updates(model, updates), eqx.is_array), opt_state
 
-        ours, theirs = apply(state.params, images / np.float32(255)), logits(model, images)
+        (ours, _), theirs = apply(state.params, images / np.float32(255)), logits(model, images)
         if not np.all(np.abs(ours - theirs) <= 1e-3 * np.max(np.abs(ours))):
             raise BenchError(f"{name}: Equinox's logits differ from ours; nothing was timed")
         jax.block_until_ready(updated(model, opt_state, images, labels))  # compiles

@@ -49,7 +49,8 @@ def _kept(f: Callable[..., Any], *args: Any) -> int:
 
 
 def _loss(net: ModuleType, module: ModuleType, params: Any, x: jax.Array) -> jax.Array:
-    return module.softmax_cross_entropy(net.apply(params, x, ops=module), jnp.zeros(x.shape[0], jnp.int32)).sum()
+    logits, _ = net.apply(params, x, ops=module)
+    return module.softmax_cross_entropy(logits, jnp.zeros(x.shape[0], jnp.int32)).sum()
 
 
 def _block(module: ModuleType, x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:

@@ -9,17 +9,18 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxcnn._contract import Apply
 from jaxcnn.bench._run import BenchError
 
 
-def torch_step(name: str, apply: Callable[..., jax.Array]) -> Callable[..., Callable[..., Any]] | None:
+def torch_step(name: str, apply: Apply) -> Callable[..., Callable[..., Any]] | None:
     """Makes a step from a first point: a module with its parameters, whose logits are held to `apply`'s; or None."""
     if name not in ("single_filter", "lenet") or find_spec("torch") is None:
         return None
     return lambda state, images, labels: _stepper(name, apply, state, images)
 
 
-def _stepper(name: str, apply: Callable[..., jax.Array], state: Any, images: jax.Array) -> Callable[..., Any]:
+def _stepper(name: str, apply: Apply, state: Any, images: jax.Array) -> Callable[..., Any]:
     import torch
     from torch.nn import functional as F
 
@@ -32,7 +33,7 @@ def _stepper(name: str, apply: Callable[..., jax.Array], state: Any, images: jax
         x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
         return module(x.contiguous(memory_format=torch.channels_last))
 
-    ours = np.asarray(apply(state.params, images / np.float32(255)))
+    ours = np.asarray(apply(state.params, images / np.float32(255))[0])
     theirs = logits(images).detach().numpy()
     if not np.all(np.abs(ours - theirs) <= 1e-3 * np.max(np.abs(ours))):
         raise BenchError(f"{name}: PyTorch's logits differ from ours; nothing was timed")

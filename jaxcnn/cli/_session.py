@@ -65,7 +65,8 @@ def run(session: Session, recorder_of: Callable[..., runs.Recorder], checkpoints
     network = examples.network(settings.net)
     optimizer = training.make_optimizer(settings.optimizer, _rates(settings, examples), clip=settings.clip)
     _, order_key = keys_of(settings)
-    fresh = training.init_state(initial_parameters(settings, examples), optimizer, order_key)
+    params, net_state = initial_parameters(settings, examples)
+    fresh = training.init_state(params, optimizer, order_key, net_state)
     step = training.make_train_step(
         network.apply, optimizer, ops=namespace, precision=settings.precision, mesh=place.mesh
     )
@@ -83,9 +84,9 @@ def run(session: Session, recorder_of: Callable[..., runs.Recorder], checkpoints
         if settings.early_stopping:
             best = checkpoints.best(fresh)
             state, more = best.state, {"test_epoch": best.step // session.steps_per_epoch}
-        params = _here(state.params)
-        tested, logits = training.evaluate(network.apply, params, *examples.test, ops=namespace)
-        recorder.add_test(tested, params=params, **more)
+        params, net_state = _here((state.params, state.net_state))
+        tested, logits = training.evaluate(network.apply, params, *examples.test, ops=namespace, net_state=net_state)
+        recorder.add_test(tested, params=params, net_state=net_state, **more)
         events.add(recorder.metrics[-1])
     if place.leads:
         _draw(recorder, examples, logits.argmax(axis=-1))
@@ -93,22 +94,23 @@ def run(session: Session, recorder_of: Callable[..., runs.Recorder], checkpoints
     return recorder
 
 
-def initial_parameters(settings: Settings, examples: Examples) -> Any:
-    """Drawn by the seed, or as another run or file has them.
+def initial_parameters(settings: Settings, examples: Examples) -> tuple[Any, Any]:
+    """Parameters drawn by the seed and the network's first state, or both as another run or file has them.
 
     Raises:
         RunError: they are not those of this network, or damaged.
     """
     from jaxcnn import runs
 
-    params = examples.network(settings.net).init(keys_of(settings)[0])
-    return params if settings.init_from is None else runs.read_parameters(Path(settings.init_from), like=params)
+    network = examples.network(settings.net)
+    drawn = network.init(keys_of(settings)[0]), network.init_state()
+    return drawn if settings.init_from is None else runs.read_parameters(Path(settings.init_from), *drawn)
 
 
 def _follow(
     session: Session,
     reports: Iterator[Report],
-    validate: Callable[[Any], dict[str, float] | None],
+    validate: Callable[[TrainState], dict[str, float] | None],
     recorder: runs.Recorder,
     events: Any,
     checkpoints: Checkpoints,
@@ -130,7 +132,7 @@ def _follow(
             for report in reports:
                 interrupt.save_first()
                 state = report.state
-                recorder.add(report, validate(state.params) if report.ends_epoch else None)
+                recorder.add(report, validate(state) if report.ends_epoch else None)
                 display.show(report, recorder.images_per_second)
                 if report.ends_epoch:
                     display.end_epoch(recorder.metrics[-1])
@@ -167,10 +169,13 @@ def _follow(
     return state
 
 
-def _validate(apply: Any, namespace: Any, split: Split | None, params: Any) -> dict[str, float] | None:
+def _validate(apply: Any, namespace: Any, split: Split | None, state: TrainState) -> dict[str, float] | None:
     from jaxcnn.train import evaluate
 
-    return evaluate(apply, _here(params), *split, ops=namespace)[0] if split else None
+    if not split:
+        return None
+    params, net_state = _here((state.params, state.net_state))
+    return evaluate(apply, params, *split, ops=namespace, net_state=net_state)[0]
 
 
 def _rates(settings: Settings, examples: Examples) -> Any:
@@ -277,13 +282,13 @@ def _stops_early(metrics: list[runs.Metrics], settings: Settings) -> bool:
     return len(metrics) - 1 - best >= settings.early_stopping
 
 
-def _here(params: Any) -> Any:
-    """Parameters that several devices have, as this process's default device has them."""
+def _here(tree: Any) -> Any:
+    """Arrays that several devices have, as this process's default device has them."""
     import jax
     import jax.numpy as jnp
     import numpy as np
 
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), params)
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), tree)
 
 
 def _events(session: Session, recorder: runs.Recorder) -> Any:

@@ -70,23 +70,17 @@ def init(key: jax.Array, *, blocks: tuple[Block, ...] = BLOCKS, channels: int = 
     return params
 
 
-def apply(
-    params: Params,
-    x: jax.Array,
-    *,
-    blocks: tuple[Block, ...] = BLOCKS,
-    ops: ModuleType = jaxcnn.ops,
-    intermediates: bool = False,
-) -> Any:
-    """The logits r (N, K) of images x (N, *spatial, C) in [0, 1]; `blocks` as given to `init`.
-
-    With `intermediates` also a dict of each block's output, of g, GAP's output, and of r.
+def layers(
+    params: Params, x: jax.Array, *, blocks: tuple[Block, ...] = BLOCKS, ops: ModuleType = jaxcnn.ops
+) -> dict[str, jax.Array]:
+    """What each block makes of images x (N, *spatial, C) in [0, 1], then `g`, GAP's output, and `r`, the logits.
 
     Example:
         >>> import jax
         >>> images = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
-        >>> jax.eval_shape(lambda x: apply(init(jax.random.key(0)), x), images).shape
-        (2, 10)
+        >>> seen = jax.eval_shape(lambda x: layers(init(jax.random.key(0)), x), images)
+        >>> {name: value.shape for name, value in seen.items()}
+        {'block1': (2, 14, 14, 24), 'block2': (2, 7, 7, 48), 'block3': (2, 7, 7, 96), 'g': (2, 96), 'r': (2, 10)}
     """
     if len(params) != len(blocks) + 1:
         raise ValueError(
@@ -105,5 +99,27 @@ def apply(
             x = ops.layer_norm(x, layer["scale"], layer["shift"])
         seen[f"block{number}"] = x
     seen["g"] = ops.global_avg_pool(x)  # [R 1.6]
-    seen["r"] = r = ops.dense(seen["g"], params["head"]["kernel"], params["head"]["bias"])
-    return (r, seen) if intermediates else r
+    seen["r"] = ops.dense(seen["g"], params["head"]["kernel"], params["head"]["bias"])
+    return seen
+
+
+def apply(
+    params: Params,
+    x: jax.Array,
+    *,
+    blocks: tuple[Block, ...] = BLOCKS,
+    ops: ModuleType = jaxcnn.ops,
+    state: Any = (),
+    key: jax.Array | None = None,
+    train: bool = False,
+) -> tuple[jax.Array, Any]:
+    """The logits r (N, K) of images x (N, *spatial, C) in [0, 1], and `state` as it came; `blocks` as given to `init`.
+
+    Example:
+        >>> import jax
+        >>> images = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
+        >>> logits, state = jax.eval_shape(lambda x: apply(init(jax.random.key(0)), x), images)
+        >>> logits.shape, state
+        ((2, 10), ())
+    """
+    return layers(params, x, blocks=blocks, ops=ops)["r"], state

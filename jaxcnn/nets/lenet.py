@@ -52,21 +52,39 @@ def init(
     }
 
 
-def apply(params: Params, x: jax.Array, *, ops: ModuleType = jaxcnn.ops, intermediates: bool = False) -> Any:
-    """The logits (N, K) of images x (N, H, W, C) in [0, 1]; with `intermediates` also a dict of each layer's output.
+def layers(params: Params, x: jax.Array, *, ops: ModuleType = jaxcnn.ops) -> dict[str, jax.Array]:
+    """What each layer makes of images x (N, H, W, C) in [0, 1]: `pool1`, `pool2`, `dense1` and `dense2`, the logits.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> seen = layers(init(jax.random.key(0)), jnp.zeros((2, 28, 28, 1)))
+        >>> {name: value.shape for name, value in seen.items()}
+        {'pool1': (2, 14, 14, 32), 'pool2': (2, 7, 7, 64), 'dense1': (2, 256), 'dense2': (2, 10)}
+    """
+    seen = {}
+    for conv, pool in (("conv1", "pool1"), ("conv2", "pool2")):
+        seen[pool] = x = ops.conv_relu_max_pool(x, params[conv]["kernel"], params[conv]["bias"], 2, padding="SAME")
+    seen["dense1"] = ops.relu(ops.dense(ops.flatten(x), params["dense1"]["kernel"], params["dense1"]["bias"]))
+    seen["dense2"] = ops.dense(seen["dense1"], params["dense2"]["kernel"], params["dense2"]["bias"])
+    return seen
+
+
+def apply(
+    params: Params,
+    x: jax.Array,
+    *,
+    ops: ModuleType = jaxcnn.ops,
+    state: Any = (),
+    key: jax.Array | None = None,
+    train: bool = False,
+) -> tuple[jax.Array, Any]:
+    """The logits (N, K) of images x (N, H, W, C) in [0, 1], and `state` as it came.
 
     Example:
         >>> import jax
         >>> images = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
-        >>> jax.eval_shape(lambda x: apply(init(jax.random.key(0)), x), images).shape
-        (2, 10)
+        >>> logits, state = jax.eval_shape(lambda x: apply(init(jax.random.key(0)), x), images)
+        >>> logits.shape, state
+        ((2, 10), ())
     """
-    seen = {}
-    for name in ("conv1", "conv2"):
-        kernel, bias = params[name]["kernel"], params[name]["bias"]
-        if intermediates:  # the same numbers
-            seen[name] = ops.relu(ops.conv(x, kernel, bias, padding="SAME"))
-        seen[name.replace("conv", "pool")] = x = ops.conv_relu_max_pool(x, kernel, bias, 2, padding="SAME")
-    seen["dense1"] = ops.relu(ops.dense(ops.flatten(x), params["dense1"]["kernel"], params["dense1"]["bias"]))
-    seen["dense2"] = z = ops.dense(seen["dense1"], params["dense2"]["kernel"], params["dense2"]["bias"])
-    return (z, seen) if intermediates else z
+    return layers(params, x, ops=ops)["dense2"], state

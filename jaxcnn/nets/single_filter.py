@@ -40,20 +40,36 @@ def init(key: jax.Array) -> Params:
     }
 
 
-def apply(params: Params, x: jax.Array, *, ops: ModuleType = jaxcnn.ops, intermediates: bool = False) -> Any:
-    """The logits z (N, 10) of images x (N, 28, 28, 1) in [0, 1].
-
-    With `intermediates` also a dict of x_conv, x_pool, x_full, z and y_hat, as in the table above.
+def layers(params: Params, x: jax.Array, *, ops: ModuleType = jaxcnn.ops) -> dict[str, jax.Array]:
+    """What each layer makes of images x (N, 28, 28, 1) in [0, 1]: `x_pool`, `x_full` and `z`, as in the table above.
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> z, seen = apply(init(jax.random.key(0)), jnp.zeros((2, 28, 28, 1)), intermediates=True)
+        >>> seen = layers(init(jax.random.key(0)), jnp.zeros((2, 28, 28, 1)))
         >>> {name: value.shape for name, value in seen.items()}
-        {'x_conv': (2, 28, 28, 1), 'x_pool': (2, 23, 23, 1), 'x_full': (2, 121), 'z': (2, 10), 'y_hat': (2, 10)}
+        {'x_pool': (2, 23, 23, 1), 'x_full': (2, 121), 'z': (2, 10)}
     """
     x_pool = ops.conv(x, params["f"])  # [V 1]
     x_full = ops.flatten(ops.max_pool(x_pool, 2))  # [V 2.2, 2.3]
     z = ops.dense(x_full, params["w"], params["b"])  # [V 2]
-    if not intermediates:
-        return z
-    return z, {"x_conv": x, "x_pool": x_pool, "x_full": x_full, "z": z, "y_hat": ops.softmax(z)}
+    return {"x_pool": x_pool, "x_full": x_full, "z": z}
+
+
+def apply(
+    params: Params,
+    x: jax.Array,
+    *,
+    ops: ModuleType = jaxcnn.ops,
+    state: Any = (),
+    key: jax.Array | None = None,
+    train: bool = False,
+) -> tuple[jax.Array, Any]:
+    """The logits z (N, 10) of images x (N, 28, 28, 1) in [0, 1], and `state` as it came; y_hat is `ops.softmax(z)`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> z, state = apply(init(jax.random.key(0)), jnp.zeros((2, 28, 28, 1)))
+        >>> z.shape, state
+        ((2, 10), ())
+    """
+    return layers(params, x, ops=ops)["z"], state

@@ -28,10 +28,10 @@ class HeldOut(NamedTuple):
     loss: float
 
 
-def predict(network: runs.Network, params: runs.Params, dataset: Dataset) -> HeldOut:
+def predict(run: runs.Run, dataset: Dataset) -> HeldOut:
     """Predict the whole held-out part, in float32."""
     images, labels = dataset.test
-    measured, logits = evaluate(network.apply, params, images, labels)
+    measured, logits = evaluate(run.network.apply, run.params, images, labels, net_state=run.net_state)
     probabilities = np.asarray(jaxcnn.ops.softmax(logits))
     predictions = logits.argmax(axis=-1)
     return HeldOut(

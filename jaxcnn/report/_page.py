@@ -77,7 +77,7 @@ def _held_out(run: _run.Recorded, datasets: dict[str, jaxcnn.data.Dataset | str]
     here, then = len(dataset.test.images), run.config["data"]["test_images"]
     if here != then:
         return f"{data} holds out {here:,} images here, and held out {then:,} from this run: they are not the same."
-    return predict(run.trained.network, run.trained.params, dataset)
+    return predict(run.trained, dataset)
 
 
 def _part(number: int, run: _run.Recorded, held_out: HeldOut | str) -> dict[str, Any]:

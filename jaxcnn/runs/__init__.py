@@ -2,7 +2,8 @@
 
     config.json      what was trained, on what, how, by which versions, and the run's status
     metrics.jsonl    a line per epoch
-    parameters.npz   one array per parameter, named by its path in the pytree, joined by "/"
+    parameters.npz   one array per parameter, named by its path in the pytree, joined by "/"; of a network that has
+                     state, its arrays too, as net_state/...
     checkpoints/     what training needs to go on from where it was (jaxcnn.checkpoints)
 
 config.json has `format` (1), `status` ("running", "finished", "interrupted" or "failed"), `net` (`name`, `options`),

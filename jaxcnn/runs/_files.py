@@ -44,9 +44,9 @@ def write_metrics(folder: Path, lines: Iterable[Metrics]) -> None:
     write_whole(folder / METRICS, text.encode())
 
 
-def write_parameters(folder: Path, params: Params) -> None:
-    """Write parameters.npz, or replace it: a pytree of dicts with string keys, its leaves arrays."""
-    arrays: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in _by_name(params).items()}
+def write_parameters(folder: Path, params: Params, net_state: Any = ()) -> None:
+    """Write parameters.npz, or replace it: pytrees of dicts with string keys, their leaves arrays."""
+    arrays: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in _by_name(params, net_state).items()}
     file = io.BytesIO()
     np.savez(file, **arrays)
     write_whole(folder / PARAMETERS, file.getvalue())
@@ -101,8 +101,13 @@ def read_metrics(folder: Path) -> list[Metrics]:
     return lines
 
 
-def read_parameters(source: Path, like: Params) -> Params:
-    """Read a run's parameters.npz, or such a file, into the pytree of `like`, whose leaves have the shapes to expect.
+def read_parameters(source: Path, like: Params, net_state: Any = ()) -> tuple[Params, Any]:
+    """Read a run's parameters.npz, or such a file: the parameters and the network's state.
+
+    Args:
+        source: the run's folder, or the file.
+        like: parameters, and
+        net_state: a state, of the structure, shapes and dtypes to expect.
 
     Raises:
         RunError: it is missing or damaged, or holds other names, shapes or dtypes, or numbers that are not finite.
@@ -111,7 +116,7 @@ def read_parameters(source: Path, like: Params) -> Params:
     _refuse_what_is_no_file(path)
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            arrays = _read_arrays(path, archive, _by_name(like))
+            arrays = _read_arrays(path, archive, _by_name(like, net_state))
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror or error})") from error
     except RunError:
@@ -121,7 +126,7 @@ def read_parameters(source: Path, like: Params) -> Params:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise RunError(f"{path}: {name} holds numbers that are not finite: train it anew, at a lower learning rate")
-    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(array) for array in arrays.values()])
+    return jax.tree.unflatten(jax.tree.structure((like, net_state)), [jnp.asarray(array) for array in arrays.values()])
 
 
 def require(path: Path, config: Config, kinds: Mapping[str, tuple[type, ...]]) -> None:
@@ -219,7 +224,8 @@ def _can_be(name: str, value: Any) -> bool:
     return isinstance(value, float) or abs(value) < 2**63
 
 
-def _by_name(params: Params) -> dict[str, Any]:
-    """The leaves, each under its path."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
+def _by_name(params: Params, net_state: Any) -> dict[str, Any]:
+    """The leaves, each under its path, those of the state after "net_state/"."""
+    trees = params, {"net_state": net_state}
+    leaves = [leaf for tree in trees for leaf in jax.tree_util.tree_leaves_with_path(tree)]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxcnn import nets
+from jaxcnn._contract import Apply
 from jaxcnn._names import unknown
 from jaxcnn.nets import gap_cnn
 
@@ -17,15 +18,16 @@ Params = dict[str, Any]
 
 
 class Network(NamedTuple):
-    """A network whose options are fixed: `init(key) -> params`, `apply(params, x, *, ops, intermediates) -> logits`.
+    """A network whose options are fixed: `init(key) -> params`, and `apply` as `jaxcnn.nets` says.
 
-    `options` are `init`'s, as JSON has them.
+    `options` are `init`'s, as JSON has them; `init_state() -> state` gives the first state, () of a network without.
     """
 
     name: str
     options: dict[str, Any]
     init: Callable[[jax.Array], Params]
-    apply: Callable[..., Any]
+    apply: Apply
+    init_state: Callable[[], Any] = tuple
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -57,8 +59,13 @@ def network(name: str, options: Mapping[str, Any] | None = None) -> Network:
         if option not in chosen:
             raise ValueError(unknown(f"option of {name}", option, chosen))
         chosen[option] = _from_json(value)
-    for_apply = {option: value for option, value in chosen.items() if option in _keyword_options(net.apply)}
-    return Network(name, _to_json(chosen), partial(net.init, **chosen), partial(net.apply, **for_apply))
+    init, apply, init_state = net.init, net.apply, getattr(net, "init_state", tuple)
+    return Network(name, _to_json(chosen), *(_with(chosen, function) for function in (init, apply, init_state)))
+
+
+def _with(chosen: Mapping[str, Any], function: Callable[..., Any]) -> Any:
+    """The function with those of the options that it takes."""
+    return partial(function, **{option: chosen[option] for option in _keyword_options(function) if option in chosen})
 
 
 def _keyword_options(function: Callable[..., Any]) -> dict[str, Any]:

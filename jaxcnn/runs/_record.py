@@ -133,15 +133,17 @@ class Recorder:
         self.metrics[-1]["interrupted"] = True
         self._write_metrics()
 
-    def add_test(self, tested: Mapping[str, float], *, params: Params | None = None, **more: Any) -> None:
+    def add_test(
+        self, tested: Mapping[str, float], *, params: Params | None = None, net_state: Any = (), **more: Any
+    ) -> None:
         """Add the held-out part's `loss` and `accuracy` to the last line, and `more`.
 
-        `params` are what it ends with, if not those of the last epoch.
+        `params` and `net_state` are what it ends with, if not those of the last epoch.
         """
         self.metrics[-1] |= {f"test_{name}": value for name, value in tested.items()} | more
         self._write_metrics()
         if self._writes and params is not None:
-            write_parameters(self.folder, params)
+            write_parameters(self.folder, params, net_state)
 
     def end_as(self, status: str) -> None:
         """Note how the run ended; of one that failed before it had anything to keep, the folder goes too."""
@@ -167,7 +169,7 @@ class Recorder:
         )
         self._write_metrics()
         if self._writes:
-            write_parameters(self.folder, report.state.params)
+            write_parameters(self.folder, report.state.params, report.state.net_state)
 
     def _write_config(self) -> None:
         if self._writes:

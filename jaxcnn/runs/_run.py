@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
+from jaxcnn._contract import logits_and_state
 from jaxcnn.runs._files import CONFIG, PARAMETERS, Config, RunError, one_line, read_config, read_parameters, require
 from jaxcnn.runs._network import Network, Params, network
 
 
 class Run(NamedTuple):
-    """A run as read from its folder."""
+    """A run as read from its folder; `net_state` is () of a network without state."""
 
     folder: Path
     config: Config
     network: Network
     params: Params
+    net_state: Any = ()
 
 
 def read(folder: str | os.PathLike[str]) -> Run:
@@ -35,7 +38,10 @@ def read(folder: str | os.PathLike[str]) -> Run:
     try:
         net = network(config["net"]["name"], config["net"]["options"])
         params = jax.eval_shape(net.init, jax.random.key(0))
-        logits = jax.eval_shape(net.apply, params, jax.ShapeDtypeStruct((1, *net.image_shape), "float32"))
+        net_state = jax.eval_shape(net.init_state)
+        x = jax.ShapeDtypeStruct((1, *net.image_shape), "float32")
+        call = partial(logits_and_state, net.apply)
+        logits, _ = jax.eval_shape(lambda params, x, state: call(params, x, state=state), params, x, net_state)
     except Exception as error:  # options of the wrong kind make each layer raise its own
         raise RunError(f"{path} names no network known here: {one_line(error)}") from error
     require(path, config, {"data.name": (str,), "data.classes": (list,)})
@@ -47,7 +53,7 @@ def read(folder: str | os.PathLike[str]) -> Run:
             f"{folder} has no parameters: it has not come to its first epoch's end; if nothing trains in it any more, "
             f"jaxcnn train --resume {folder} goes on"
         )
-    return Run(folder, config, net, read_parameters(folder, like=params))
+    return Run(folder, config, net, *read_parameters(folder, params, net_state))
 
 
 def is_finished(config: Config) -> bool:

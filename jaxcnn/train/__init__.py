@@ -10,8 +10,9 @@ A step computes the loss of each example [V 4; R 1.6], averages or sums it, take
 and updates every parameter by an optax optimizer: p <- p - gamma dL/dp for gradient descent [V 27, 28, 39], Adam and
 AdamW [R 1.9]. [V]'s own algorithm is gradient descent with batch size 1.
 
-The step is a pure function and carries its randomness in the state. It runs unchanged on CPU, GPU and TPU, and on
-several of them: given a mesh, each device has its part of the batch, and the gradients are added up once a step.
+The step is a pure function and carries its randomness in the state, and there too what a network has of its own. It
+runs unchanged on CPU, GPU and TPU, and on several of them: given a mesh, each device has its part of the batch, and
+the gradients are added up once per step.
 """
 
 from jaxcnn.train._evaluate import Evaluation as Evaluation

@@ -13,8 +13,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 import jaxcnn.ops
+from jaxcnn._contract import Apply, logits_and_state
 from jaxcnn.train._inputs import checked_count, checked_examples, hinted, refuse_bad_labels
-from jaxcnn.train._step import Apply, as_floats
+from jaxcnn.train._step import as_floats
 
 
 class Evaluation(NamedTuple):
@@ -50,11 +51,20 @@ def evaluate(
     *,
     ops: ModuleType = jaxcnn.ops,
     batch_size: int = 500,
+    net_state: Any = (),
 ) -> Evaluation:
     """Mean loss and accuracy over a split, and the logits (N, K), float32.
 
+    Args:
+        apply, ops: as for `make_train_step`; called with train=False and no key.
+        params: as the state of training has them.
+        images, labels: as for `fit`.
+        batch_size: how many images are computed with at once.
+        net_state: of a net that has state: as the state of training has it.
+
     Raises:
-        ValueError: batch_size is not positive, there are no images, or they or the labels are not as `fit` has them.
+        ValueError: batch_size is not positive, there are no images, or they or the labels are not as `fit` has them; or
+            `apply` does not return logits and a state.
 
     Example:
         >>> import jax, numpy as np
@@ -69,10 +79,12 @@ def evaluate(
     batch_size = checked_count("evaluate", "batch_size", batch_size)
     images, labels = checked_examples("evaluate", images, labels)
     with hinted("evaluate", images.shape):
-        scores = jax.eval_shape(lambda x: apply(params, as_floats(x), ops=ops), jnp.asarray(images[:1]))
+        scores = jax.eval_shape(partial(_forward, apply, ops), params, net_state, jnp.asarray(images[:1]))
     refuse_bad_labels("evaluate", labels, scores.shape[-1])
     starts = range(0, len(images), batch_size)
-    batches = [_forward(apply, ops, params, jnp.asarray(images[start : start + batch_size])) for start in starts]
+    batches = [
+        _forward(apply, ops, params, net_state, jnp.asarray(images[start : start + batch_size])) for start in starts
+    ]
     logits = jnp.concatenate(batches)
     loss = jnp.mean(ops.softmax_cross_entropy(logits, jnp.asarray(labels)))
     accuracy = np.mean(np.argmax(np.asarray(logits), axis=-1) == labels)
@@ -80,5 +92,5 @@ def evaluate(
 
 
 @partial(jax.jit, static_argnames=("apply", "ops"))
-def _forward(apply: Apply, ops: ModuleType, params: Any, images: jax.Array) -> jax.Array:
-    return apply(params, as_floats(images), ops=ops).astype(jnp.float32)
+def _forward(apply: Apply, ops: ModuleType, params: Any, net_state: Any, images: jax.Array) -> jax.Array:
+    return logits_and_state(apply, params, as_floats(images), ops=ops, state=net_state)[0].astype(jnp.float32)

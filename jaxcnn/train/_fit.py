@@ -166,7 +166,7 @@ def fit(
     if batch_size > count:
         raise ValueError(f"fit: batch_size must be between 1 and the {count} images, got {batch_size}")
     with hinted("fit", images.shape):
-        classes = classes_of(step, state.params, jnp.asarray(images[:1]))
+        classes = classes_of(step, state.params, state.net_state, jnp.asarray(images[:1]))
     if classes is not None:
         refuse_bad_labels("fit", labels, classes)
     state = replicated(jax.tree.map(jnp.copy, state), mesh)
@@ -215,14 +215,14 @@ def fit_stream(
     @lru_cache
     def classes(shape: tuple[int, ...], dtype: np.dtype) -> int | None:
         with hinted("fit_stream", shape):
-            return classes_of(step, params, jax.ShapeDtypeStruct(shape, dtype))
+            return classes_of(step, params, net_state, jax.ShapeDtypeStruct(shape, dtype))
 
     def check(batch: dict[str, np.ndarray]) -> None:
         known = classes(batch["image"].shape, batch["image"].dtype)
         if known is not None:  # a loss of one's own may take other labels
             checked_labels("fit_stream", batch["label"], known)
 
-    params = jax.eval_shape(lambda: state.params)
+    params, net_state = jax.eval_shape(lambda: (state.params, state.net_state))
     reader = batches_from(batches, local_key(state.key), int(state.step), check)
     state = replicated(jax.tree.map(jnp.copy, state), mesh)
     segment = (_in_one_program if in_one_program else _step_by_step)(step, batches.batch_size)

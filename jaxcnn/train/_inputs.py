@@ -114,7 +114,7 @@ def checked_count(name: str, what: str, value: Any) -> int:
 def refuse_no_state(name: str, state: Any, mesh: Any, totals: Any) -> None:
     """Raise a `ValueError` where what is given for them is nothing of the kind."""
     for what, value, fields, maker in (
-        ("state", state, ("params", "opt_state", "step", "key"), "jaxcnn.train.init_state"),
+        ("state", state, ("params", "opt_state", "step", "key", "net_state"), "jaxcnn.train.init_state"),
         ("totals", totals, ("loss", "accuracy"), "a report's totals"),
         ("mesh", mesh, ("devices", "axis_names"), "jaxcnn.train.mesh_of"),
     ):

@@ -26,8 +26,7 @@ EVERY_OPTION = (
 
 def test_shapes_of_every_block() -> None:
     params = jax.eval_shape(gap_cnn.init, jax.random.key(0))
-    r, seen = jax.eval_shape(partial(gap_cnn.apply, intermediates=True), params, jnp.ones((2, 28, 28, 1)))
-    assert r.shape == (2, 10)
+    seen = jax.eval_shape(gap_cnn.layers, params, jnp.ones((2, 28, 28, 1)))
     assert {name: value.shape for name, value in seen.items()} == {
         "block1": (2, 14, 14, 24),
         "block2": (2, 7, 7, 48),
@@ -55,10 +54,9 @@ def test_shapes_of_every_block() -> None:
 )
 def test_a_block_has_its_own_geometry(block: Block, out: tuple[int, int]) -> None:
     params = jax.eval_shape(partial(gap_cnn.init, blocks=(block,), channels=2), jax.random.key(0))
-    apply = partial(gap_cnn.apply, blocks=(block,), intermediates=True)
-    r, seen = jax.eval_shape(apply, params, jnp.ones((1, 12, 10, 2)))
+    seen = jax.eval_shape(partial(gap_cnn.layers, blocks=(block,)), params, jnp.ones((1, 12, 10, 2)))
     assert seen["block1"].shape == (1, *out, 4)
-    assert r.shape == (1, 10)
+    assert seen["r"].shape == (1, 10)
 
 
 @pytest.mark.parametrize("spatial", [(16,), (6, 5, 4)])
@@ -73,7 +71,7 @@ def test_a_normalized_block_has_mean_0_and_variance_1_over_its_channels() -> Non
     blocks = (Block(32, norm=True),)
     params = jax.jit(partial(gap_cnn.init, blocks=blocks))(jax.random.key(0))
     images = jax.random.normal(jax.random.key(1), (2, 6, 6, 1), jnp.float64)
-    block = np.asarray(jax.jit(partial(gap_cnn.apply, blocks=blocks, intermediates=True))(params, images)[1]["block1"])
+    block = np.asarray(jax.jit(partial(gap_cnn.layers, blocks=blocks))(params, images)["block1"])
     np.testing.assert_allclose(block.mean(axis=-1), 0, atol=1e-6)
     np.testing.assert_allclose(block.var(axis=-1), 1, rtol=1e-3)
 
@@ -81,11 +79,19 @@ def test_a_normalized_block_has_mean_0_and_variance_1_over_its_channels() -> Non
 def test_the_head_is_a_mean_over_places_and_a_matrix() -> None:
     params = jax.jit(gap_cnn.init)(jax.random.key(0))
     images = jax.random.normal(jax.random.key(1), (2, 28, 28, 1))
-    r, seen = jax.jit(partial(gap_cnn.apply, intermediates=True))(params, images)
+    seen = jax.jit(gap_cnn.layers)(params, images)
     g = np.asarray(seen["block3"], np.float64).mean(axis=(1, 2))
     np.testing.assert_allclose(seen["g"], g, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(r, g @ np.asarray(params["head"]["kernel"], np.float64), rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(r, seen["r"])
+    np.testing.assert_allclose(seen["r"], g @ np.asarray(params["head"]["kernel"], np.float64), rtol=1e-4, atol=1e-5)
+
+
+def test_apply_gives_the_last_layer_and_the_state_as_it_came() -> None:
+    params = jax.jit(partial(gap_cnn.init, blocks=EVERY_OPTION))(jax.random.key(0))
+    images = jax.random.normal(jax.random.key(1), (2, 11, 9, 1))
+    r, state = jax.jit(partial(gap_cnn.apply, blocks=EVERY_OPTION))(params, images, state={"a": 1})
+    seen = jax.jit(partial(gap_cnn.layers, blocks=EVERY_OPTION))(params, images)
+    np.testing.assert_allclose(r, seen["r"], rtol=1e-6)
+    assert state == {"a": 1}
 
 
 def test_parameters_are_float32_and_the_keys_own() -> None:
@@ -133,7 +139,7 @@ def _check(blocks: Blocks, params: gap_cnn.Params, images: jax.Array) -> None:
     labels = jnp.array([3, 1])
 
     def loss(ops: Any, params: gap_cnn.Params) -> jax.Array:
-        return ops.softmax_cross_entropy(gap_cnn.apply(params, images, blocks=blocks, ops=ops), labels).sum()
+        return ops.softmax_cross_entropy(gap_cnn.apply(params, images, blocks=blocks, ops=ops)[0], labels).sum()
 
     check_vjp(
         jax.jit(partial(loss, jaxcnn.ops)),

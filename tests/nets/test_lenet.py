@@ -21,12 +21,9 @@ INIT = jax.jit(partial(lenet.init, **SMALL))
 
 def test_shapes_of_every_layer() -> None:
     params = jax.eval_shape(lenet.init, jax.random.key(0))
-    z, seen = jax.eval_shape(partial(lenet.apply, intermediates=True), params, jnp.ones((2, 28, 28, 1)))
-    assert z.shape == (2, 10)
+    seen = jax.eval_shape(lenet.layers, params, jnp.ones((2, 28, 28, 1)))
     assert {name: value.shape for name, value in seen.items()} == {
-        "conv1": (2, 28, 28, 32),
         "pool1": (2, 14, 14, 32),
-        "conv2": (2, 14, 14, 64),
         "pool2": (2, 7, 7, 64),
         "dense1": (2, 256),
         "dense2": (2, 10),
@@ -42,7 +39,7 @@ def test_sizes_are_adjustable() -> None:
         "dense1": ((2 * 2 * 4, 6), (6,)),
         "dense2": ((6, 3), (3,)),
     }
-    assert jax.eval_shape(lenet.apply, params, jnp.ones((2, 9, 8, 2))).shape == (2, 3)
+    assert jax.eval_shape(lenet.apply, params, jnp.ones((2, 9, 8, 2)))[0].shape == (2, 3)
 
 
 def test_parameters_are_float32_and_the_keys_own() -> None:
@@ -60,20 +57,25 @@ def test_initial_variance_is_two_over_the_fan_in() -> None:
         assert np.var(params[name]["kernel"]) == pytest.approx(2 / fan_in, rel=0.1)
 
 
-def test_intermediates_change_no_logit_and_relu_leaves_nothing_negative() -> None:
+def test_apply_gives_the_last_layer_and_the_state_as_it_came() -> None:
     params, images = INIT(jax.random.key(0)), jax.random.normal(jax.random.key(1), (2, 9, 8, 2))
-    z, seen = jax.jit(partial(lenet.apply, intermediates=True))(params, images)
-    np.testing.assert_allclose(z, jax.jit(lenet.apply)(params, images), rtol=1e-6)
-    np.testing.assert_array_equal(z, seen["dense2"])
-    assert all(np.min(seen[name]) == 0 for name in ("conv1", "conv2", "dense1"))
-    assert np.min(z) < 0
+    z, state = jax.jit(lenet.apply)(params, images, state={"a": 1})
+    np.testing.assert_allclose(z, jax.jit(lenet.layers)(params, images)["dense2"], rtol=1e-6)
+    assert state == {"a": 1}
+
+
+def test_relu_leaves_nothing_negative_but_in_the_logits() -> None:
+    params, images = INIT(jax.random.key(0)), jax.random.normal(jax.random.key(1), (2, 9, 8, 2))
+    seen = jax.jit(lenet.layers)(params, images)
+    assert all(np.min(seen[name]) == 0 for name in ("pool1", "pool2", "dense1"))
+    assert np.min(seen["dense2"]) < 0
 
 
 def test_loss_and_gradients_equal_autodiffs() -> None:
     images, labels = jax.random.normal(jax.random.key(1), (3, 9, 8, 2), jnp.float64), jnp.array([2, 0, 1])
 
     def loss(ops: Any, params: lenet.Params) -> jax.Array:
-        return ops.softmax_cross_entropy(lenet.apply(params, images, ops=ops), labels).sum()
+        return ops.softmax_cross_entropy(lenet.apply(params, images, ops=ops)[0], labels).sum()
 
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64) + 0.01, INIT(jax.random.key(0)))
     check_vjp(jax.jit(partial(loss, jaxcnn.ops)), (params,), reference=jax.jit(partial(loss, jaxcnn.reference)))

@@ -7,6 +7,7 @@ import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,7 @@ def test_an_op_is_known_everywhere(
     example = examples.of_ops()["relu6"]
     check_vjp(example.by_hand, example.distinct(jax.random.key(0)), reference=example.by_autodiff, order=2)
     assert cost.of_op("relu6", x).residual_bytes == 5
-    net = cost.of_net(lambda params, x, *, ops: ops.relu6(ops.relu(x)), {}, x)
+    net = cost.of_net(lambda params, x, *, ops, state, **_: (ops.relu6(ops.relu(x)), state), {}, x)
     assert [row.op for row in net.rows] == ["relu", "relu6"]
     assert "| `relu6` | `relu6_of_a_test.py` | none | 1 byte per element | derivative 0 at 0 and at 6 |" in operations()
     assert "## `relu6`\n" in pages() and "- **elsewhere**: `jax.nn.relu6`\n" in pages()
@@ -119,5 +120,9 @@ def test_residual_bytes_are_those_that_are_kept(name: str) -> None:
     op = OPS[name]
     args = tuple(arg.astype(np.float32) for arg in op.args)
     kept = sum(array.bytes for array in residuals(jax.jit(op.ours), *args))
-    table = cost.of_net(lambda params, x, *, ops: op.call(ops, *params, *op.held_for(params)), args, jnp.zeros(()))
+
+    def apply(params: Any, x: jax.Array, *, ops: Any, state: Any, **_: Any) -> tuple[jax.Array, Any]:
+        return op.call(ops, *params, *op.held_for(params)), state
+
+    table = cost.of_net(apply, args, jnp.zeros(()))
     assert table.total.residual_bytes == kept
