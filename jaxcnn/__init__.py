@@ -12,9 +12,9 @@ jaxcnn.cost         multiply-adds and bytes of ops and nets
 jaxcnn.runs         a training run's folder
 jaxcnn.checkpoints  what training needs to go on (loads orbax-checkpoint)
 jaxcnn.predict      what a trained network makes of pictures (loads optax)
-jaxcnn.pictures     photos and drawings of digits, made as MNIST's (loads Pillow and OpenCV)
+jaxcnn.photos       photos and drawings of digits, made as MNIST's (loads Pillow and OpenCV)
 jaxcnn.export       a trained network as one file for CPU, GPU and TPU
-jaxcnn.figures      its pictures (loads matplotlib)
+jaxcnn.plots        its curves, its confusion matrix, a digit explained (loads matplotlib)
 jaxcnn.report       a page on one or several of them (loads jinja2)
 jaxcnn.provenance   what made a result: commit, versions, devices, day
 jaxcnn.tensorboard  its epochs for TensorBoard (loads tensorboardX)
@@ -40,7 +40,7 @@ class JaxcnnError(Exception):
 
     Each error that derives from it also is one of Python's own: `jaxcnn.data.DataError`, `jaxcnn.runs.RunError`,
     `jaxcnn.checkpoints.CheckpointError` and `jaxcnn.bench.BenchError` are `RuntimeError`s,
-    `jaxcnn.pictures.PictureError` is a `ValueError`, `jaxcnn.train.NotFiniteError` an `ArithmeticError`. Arguments that
+    `jaxcnn.photos.PictureError` is a `ValueError`, `jaxcnn.train.NotFiniteError` an `ArithmeticError`. Arguments that
     a function cannot take are `ValueError`s and `TypeError`s, as everywhere.
 
     Example:
@@ -61,10 +61,10 @@ _LOADED_ON_USE = (
     "data",
     "examples",
     "export",
-    "figures",
     "nets",
     "ops",
-    "pictures",
+    "photos",
+    "plots",
     "predict",
     "provenance",
     "reference",

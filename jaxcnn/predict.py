@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxcnn.ops
-from jaxcnn import pictures
+from jaxcnn import photos
 from jaxcnn._contract import logits_and_state
 from jaxcnn.train import as_floats
 from jaxcnn.train._inputs import hinted
@@ -51,7 +51,7 @@ def of_photographs(run: Run, images: np.ndarray) -> np.ndarray:
     A network is often sure of what no digit of MNIST's looks like. Where turning it by ten degrees changes the answer,
     the mean says so.
     """
-    varied = np.concatenate([pictures.varied(image) for image in images])
+    varied = np.concatenate([photos.varied(image) for image in images])
     rows = np.concatenate(list(in_batches(run, varied)))
     return rows.reshape(len(images), -1, rows.shape[-1]).mean(axis=1)
 

@@ -34,10 +34,9 @@ if jax.__version_info__ < (0, 11):  # XLA ends the process over a flag that it n
 RUNS_SMALL_PROGRAMS_ONCE = {
     "ops",
     "nets",
-    "figures",
     *(
         f"test_{name}.py"
-        for name in ("check", "figures", "mutants", "papers", "reference", "report", "runs", "train", "train_mesh")
+        for name in ("check", "plots", "mutants", "papers", "reference", "report", "runs", "train", "train_mesh")
     ),
 }
 

@@ -39,7 +39,7 @@ from jaxcnn.cli import _processes
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._folder import quiet_orbax
 from jaxcnn.cli._settings import DEFAULTS, Settings
-from jaxcnn.pictures import MAX_BYTES
+from jaxcnn.photos import MAX_BYTES
 from jaxcnn.train._inputs import checked_examples
 from tests.command import start
 

@@ -79,7 +79,7 @@ def test_the_rest_loads_on_use() -> None:
         ("bench.BenchError", RuntimeError),
         ("checkpoints.CheckpointError", RuntimeError),
         ("data.DataError", RuntimeError),
-        ("pictures.PictureError", ValueError),
+        ("photos.PictureError", ValueError),
         ("runs.RunError", RuntimeError),
         ("train.NotFiniteError", ArithmeticError),
     ],

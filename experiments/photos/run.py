@@ -20,7 +20,7 @@ from rich.progress import track
 
 from experiments import report
 from experiments.photos.scenes import SCENES, row_of_digits
-from jaxcnn import data, pictures, predict, runs
+from jaxcnn import data, photos, predict, runs
 
 RESULT = Path(__file__).parent / "results" / "photos.json"
 LONGEST = 5  # digits in a row
@@ -43,8 +43,8 @@ def as_file(photo: np.ndarray) -> io.BytesIO:
 def answer(run: runs.Run, photo: np.ndarray) -> tuple[int | None, bool]:
     """The digit on a photograph, None where it is refused, and whether that is sure."""
     try:
-        image = pictures.read(as_file(photo), name="it")
-    except pictures.PictureError:
+        image = photos.read(as_file(photo), name="it")
+    except photos.PictureError:
         return None, False
     (row,) = predict.of_photographs(run, image[None])
     return int(row.argmax()), not predict.is_unsure(row)
@@ -73,7 +73,7 @@ def count_rows(run: runs.Run, images: np.ndarray, labels: np.ndarray) -> dict[st
     for _ in range(rows):
         chosen = rng.integers(0, len(images), rng.integers(2, LONGEST + 1))
         photo = row_of_digits([images[k, :, :, 0] for k in chosen], rng)
-        found = pictures.find(as_file(photo), name="it", several=True)
+        found = photos.find(as_file(photo), name="it", several=True)
         digits = predict.of_photographs(run, np.stack([digit.image for digit in found.digits])).argmax(axis=1)
         split += len(digits) == len(chosen)
         right += np.array_equal(digits, labels[chosen])

@@ -318,17 +318,17 @@ def _any_process(asked: bool, place: Place) -> bool:
 
 
 def _draw(recorder: runs.Recorder, examples: Examples, predictions: Any) -> None:
-    from jaxcnn import figures, runs
+    from jaxcnn import plots, runs
 
     config, tested = recorder.config, recorder.metrics[-1]
     name = f"{config['net']['name']} on {config['data']['name']}"
     held_out = runs.held_out(config["data"]["name"])
-    curve = figures.learning_curve(recorder.metrics, title=name, held_out=held_out)
-    confusion = figures.confusion_matrix(
+    curve = plots.learning_curve(recorder.metrics, title=name, held_out=held_out)
+    confusion = plots.confusion_matrix(
         examples.test.labels,
         predictions,
         examples.classes,
         title=f"{name}, {held_out}: {tested['test_accuracy']:.2%} of {len(predictions):,}",
     )
     for file, figure in (("learning_curve.png", curve), ("confusion_matrix.png", confusion)):
-        runs.write_whole(recorder.folder / file, figures.png(figure))
+        runs.write_whole(recorder.folder / file, plots.png(figure))

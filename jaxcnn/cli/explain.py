@@ -32,7 +32,7 @@ def explain(
     """
     import jaxcnn.data
     import jaxcnn.reference
-    from jaxcnn import figures, runs
+    from jaxcnn import plots, runs
 
     devices()
     run = runs.read(folder)
@@ -51,14 +51,14 @@ def explain(
     title = f"{data}, {runs.held_out(data)} image {index}: {run.config['data']['classes'][label]}"
     stderr = Console(stderr=True)
     with stderr.status("going forward and backward, and drawing") if stderr.is_terminal else nullcontext():
-        picture = figures.png(figures.explain(run.params, image, label, title=title))
-        by_hand = figures.trace(run.params, image, label)
-        by_autodiff = figures.trace(run.params, image, label, ops=jaxcnn.reference)
+        picture = plots.png(plots.explain(run.params, image, label, title=title))
+        by_hand = plots.trace(run.params, image, label)
+        by_autodiff = plots.trace(run.params, image, label, ops=jaxcnn.reference)
     _whole.write(out, picture, new=True)
     table = Table("gradient", "equation", "largest magnitude", "largest difference from autodiff's")
-    for name, difference in figures.differences(by_hand, by_autodiff).items():
+    for name, difference in plots.differences(by_hand, by_autodiff).items():
         magnitude = abs(getattr(by_hand, name)).max()
-        table.add_row(name, figures.EQUATIONS[name], f"{magnitude:.3g}", f"{difference:.1e}")
+        table.add_row(name, plots.EQUATIONS[name], f"{magnitude:.3g}", f"{difference:.1e}")
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print(f"{escape(str(out))} written")

@@ -21,7 +21,7 @@ from jaxcnn.cli._folder import warn_of_unfinished
 if TYPE_CHECKING:
     import numpy as np
 
-    from jaxcnn.pictures import Found
+    from jaxcnn.photos import Found
     from jaxcnn.runs import Run
 
 MOST_WITH_BARS = 5
@@ -79,7 +79,7 @@ def predict(
     import json
 
     from jaxcnn import runs
-    from jaxcnn.pictures import SIDE
+    from jaxcnn.photos import SIDE
 
     if show is not None:
         refuse_no_new_png("--show", show)
@@ -127,7 +127,7 @@ def _print(read: Read, answers: list[list[Answer]], *, split: bool) -> None:
 
 def _read_all(images: list[Path], *, digits: bool, split: bool) -> Read:
     """Every picture that can be read."""
-    from jaxcnn.pictures import PictureError
+    from jaxcnn.photos import PictureError
 
     read = Read([], [], [], [])
     if [str(image) for image in images].count("-") > 1:
@@ -155,7 +155,7 @@ def _read_all(images: list[Path], *, digits: bool, split: bool) -> Read:
 
 
 def _found(image: Path, *, digits: bool, split: bool) -> Found:
-    from jaxcnn.pictures import PictureError, find
+    from jaxcnn.photos import PictureError, find
 
     if image.is_dir():
         raise PictureError(f"{image} is a folder")
@@ -194,13 +194,13 @@ def _document(found: Found, answers: list[Answer], *, split: bool) -> dict[str, 
 
 
 def _draw(read: Read, answers: list[list[Answer]], out: Path) -> None:
-    from jaxcnn import figures
+    from jaxcnn import plots
 
     if len(read.found) > MOST_SHOWN:
         read = Read(read.names[:MOST_SHOWN], read.found[:MOST_SHOWN], [], [])
         Console(stderr=True).print(f"of {len(answers)} pictures the first {MOST_SHOWN} are drawn")
     rows = [
-        figures.Seen(
+        plots.Seen(
             Path(name).name,
             found.picture,
             [digit.box for digit in found.digits],
@@ -210,7 +210,7 @@ def _draw(read: Read, answers: list[list[Answer]], out: Path) -> None:
         )
         for name, found, some in zip(read.names, read.found, answers[: len(read.found)], strict=True)
     ]
-    _whole.write(out, figures.photograph(figures.seen(rows)), new=True)
+    _whole.write(out, plots.photograph(plots.seen(rows)), new=True)
 
 
 def _within(folder: Path) -> list[Path]:

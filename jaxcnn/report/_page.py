@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 import jaxcnn
 import jaxcnn.data
-from jaxcnn import figures
+from jaxcnn import plots
 from jaxcnn.report import _pictures, _run, _write
 from jaxcnn.report._held_out import HeldOut, predict
 
@@ -82,7 +82,7 @@ def _held_out(run: _run.Recorded, datasets: dict[str, jaxcnn.data.Dataset | str]
 
 def _part(number: int, run: _run.Recorded, held_out: HeldOut | str) -> dict[str, Any]:
     """What the page tells of one run."""
-    name, look = f"run-{number + 1}", figures.look(number)
+    name, look = f"run-{number + 1}", plots.look(number)
     found = None if isinstance(held_out, str) else held_out
     filters = None if run.trained is None else _run.first_filters(run.trained.params)
     last = run.metrics[-1] if run.metrics else None
@@ -112,7 +112,7 @@ def _part(number: int, run: _run.Recorded, held_out: HeldOut | str) -> dict[str,
 
 def _told(held_out: HeldOut) -> dict[str, Any]:
     """The confusion matrix, and the mistakes that the network was surest of."""
-    counts = figures.confusion_counts(held_out.labels, held_out.predictions, len(held_out.classes))
+    counts = plots.confusion_counts(held_out.labels, held_out.predictions, len(held_out.classes))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
     worst = max(int(wrong.max()), 1)
@@ -166,7 +166,7 @@ def _filters(filters: np.ndarray) -> dict[str, Any]:
 
 
 def _comparison(runs: Sequence[_run.Recorded], parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    looks = [figures.look(number) for number in range(len(runs))]
+    looks = [plots.look(number) for number in range(len(runs))]
     return {
         "curves": _curves("all-runs", list(zip(looks, runs, strict=True))),
         "kinds": _kinds(runs),
@@ -177,7 +177,7 @@ def _comparison(runs: Sequence[_run.Recorded], parts: Sequence[Mapping[str, Any]
     }
 
 
-def _curves(name: str, of_runs: Sequence[tuple[figures.Look, _run.Recorded]]) -> list[dict[str, Any]]:
+def _curves(name: str, of_runs: Sequence[tuple[plots.Look, _run.Recorded]]) -> list[dict[str, Any]]:
     """Of each quantity its picture and its words; none where no epoch has ended."""
     drawn = [(look, run) for look, run in of_runs if run.metrics]
     if not drawn:
@@ -218,7 +218,7 @@ def _some(metrics: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return list(metrics[::-1][::every][::-1])
 
 
-def _seen(look: figures.Look) -> dict[str, str]:
+def _seen(look: plots.Look) -> dict[str, str]:
     variable = next(name for name, colour in _pictures.COLOURS.items() if colour == look.colour)
     return {"colour": variable, "shape": _pictures.shape(look.marker)}
 

@@ -10,8 +10,8 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from jaxcnn import figures, runs
-from jaxcnn.figures import _style
+from jaxcnn import plots, runs
+from jaxcnn.plots import _style
 
 # the figures' colours, by what the page's style sheet calls them: there each is light or dark
 COLOURS = {"ink": _style.INK, "faint": _style.FAINT, "line": _style.GRID} | {
@@ -19,9 +19,9 @@ COLOURS = {"ink": _style.INK, "faint": _style.FAINT, "line": _style.GRID} | {
 }
 
 
-def curves(name: str, of_runs: Sequence[tuple[figures.Look, Sequence[runs.Metrics]]], quantity: str) -> str:
+def curves(name: str, of_runs: Sequence[tuple[plots.Look, Sequence[runs.Metrics]]], quantity: str) -> str:
     """The learning curves as an <svg> element in the page's colours; `name` is its own in the page."""
-    element = figures.svg(figures.learning_curves(of_runs, quantity), name)
+    element = plots.svg(plots.learning_curves(of_runs, quantity), name)
     for variable, colour in COLOURS.items():
         element = element.replace(colour, f"var(--{variable})")
     return element

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from experiments.photos.scenes import SCENES, kept, row_of_digits, sheet_of
-from jaxcnn import data, figures, nets, pictures, train
-from jaxcnn.pictures import PictureError, digits, find, prepare, read, varied
+from jaxcnn import data, nets, photos, plots, train
+from jaxcnn.photos import PictureError, digits, find, prepare, read, varied
 
 DIGITS = 40
 HEIGHT, WIDTH = 400, 300
@@ -234,12 +234,12 @@ def test_what_a_network_saw_is_drawn() -> None:
     photo = kept(sheet_of(enlarged(images[0, :, :, 0])[:, :, 0]), 1.0, np.random.default_rng(0))
     found = find(io.BytesIO(saved(photo)), name="it")
     boxes, cut_out = [digit.box for digit in found.digits], [digit.image for digit in found.digits]
-    one = figures.Seen("it", found.picture, boxes, cut_out, ["7"], [False])
-    many = figures.Seen("a name " * 9, found.picture, boxes * 9, cut_out * 9, ["7"] * 9, [True] * 9)
-    figure = figures.seen([one, many])
+    one = plots.Seen("it", found.picture, boxes, cut_out, ["7"], [False])
+    many = plots.Seen("a name " * 9, found.picture, boxes * 9, cut_out * 9, ["7"] * 9, [True] * 9)
+    figure = plots.seen([one, many])
     assert [axes.get_title() for axes in figure.axes if axes.get_title()][:2] == ["7?", "7"]
     assert len(figure.axes) == 2 + 1 + 9
-    with Image.open(io.BytesIO(figures.photograph(figure))) as drawn:
+    with Image.open(io.BytesIO(plots.photograph(figure))) as drawn:
         assert drawn.format == "PNG" and drawn.width > 600
 
 
@@ -390,7 +390,7 @@ def test_what_is_no_picture_of_a_digit_is_refused_in_one_line(tmp_path: Path, na
 
 def test_a_file_too_large_to_read_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "sparse.png").open("wb") as file:
-        file.truncate(pictures.MAX_BYTES + 1)
+        file.truncate(photos.MAX_BYTES + 1)
     with pytest.raises(PictureError, match="is larger than 128 MiB"):
         read(tmp_path / "sparse.png")
     with pytest.raises(PictureError, match="cannot be read .No such file"):
@@ -424,15 +424,15 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     Image.new("P", (8000, 8000), 3).save(tmp_path / "large.png")
     code = f"""if True:
         import resource
-        from jaxcnn import pictures
+        from jaxcnn import photos
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:
-            pictures.read(__import__("pathlib").Path({str(tmp_path / "large.png")!r}))
-        except pictures.PictureError as error:
+            photos.read(__import__("pathlib").Path({str(tmp_path / "large.png")!r}))
+        except photos.PictureError as error:
             assert "is blank" in str(error), error
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     """
-    root = Path(pictures.__file__).parents[2]
+    root = Path(photos.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) * 1024 < 3 * 4 * pictures.MAX_PIXELS
+    assert int(done.stdout) * 1024 < 3 * 4 * photos.MAX_PIXELS

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from jaxcnn.figures._style import BLUE, FAINT, INK, RED, new_figure, show_image, styled
+from jaxcnn.plots._style import BLUE, FAINT, INK, RED, new_figure, show_image, styled
 
 PER_ROW = 8  # digits, before another row begins
 

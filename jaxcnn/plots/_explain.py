@@ -10,10 +10,10 @@ from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 
 import jaxcnn.ops
 import jaxcnn.reference
-from jaxcnn.figures import _style
-from jaxcnn.figures._style import Number
-from jaxcnn.figures._trace import Trace, differences, trace
 from jaxcnn.nets import single_filter
+from jaxcnn.plots import _style
+from jaxcnn.plots._style import Number
+from jaxcnn.plots._trace import Trace, differences, trace
 
 WIDTH, HEIGHT = 16.0, 20.7  # inches
 _LEFT, _RIGHT = 0.55, 15.45

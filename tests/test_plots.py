@@ -16,7 +16,7 @@ from PIL import Image
 
 import jaxcnn.ops
 import jaxcnn.reference
-from jaxcnn import data, figures
+from jaxcnn import data, plots
 from jaxcnn.nets import single_filter
 
 
@@ -31,7 +31,7 @@ def image() -> np.ndarray:
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    with Image.open(io.BytesIO(figures.png(figure))) as picture:
+    with Image.open(io.BytesIO(plots.png(figure))) as picture:
         assert picture.format == "PNG"
         return np.asarray(picture.convert("RGB"))
 
@@ -45,7 +45,7 @@ def labels(figure: Figure) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def test_a_trace_holds_what_apply_sees(params: single_filter.Params, image: np.ndarray) -> None:
-    seen = figures.trace(params, image, 3)
+    seen = plots.trace(params, image, 3)
     expected = single_filter.layers(params, jnp.asarray(image)[None])
     expected |= {"x_conv": jnp.asarray(image), "y_hat": jax.nn.softmax(expected["z"])}
     for name in ("x_conv", "x_pool", "x_full", "z", "y_hat"):
@@ -61,7 +61,7 @@ def test_a_trace_holds_the_gradients_of_the_whole(
         return ops.softmax_cross_entropy(single_filter.apply(params, x, ops=ops)[0], jnp.array([3]))[0]
 
     by_param, by_image = jax.grad(loss, argnums=(0, 1))(params, jnp.asarray(image)[None])
-    seen = figures.trace(params, image, 3, ops=ops)
+    seen = plots.trace(params, image, 3, ops=ops)
     for found, expected in (
         (seen.df, by_param["f"]),
         (seen.dw, by_param["w"]),
@@ -72,7 +72,7 @@ def test_a_trace_holds_the_gradients_of_the_whole(
 
 
 def test_the_routed_gradient_stands_at_the_maxima(params: single_filter.Params, image: np.ndarray) -> None:
-    seen = figures.trace(params, image, 3)
+    seen = plots.trace(params, image, 3)
     windows = seen.x_pool[:22, :22].reshape(11, 2, 11, 2).transpose(0, 2, 1, 3).reshape(11, 11, 4)
     routed = seen.dx_pool[:22, :22].reshape(11, 2, 11, 2).transpose(0, 2, 1, 3).reshape(11, 11, 4)
     expected = np.eye(4)[windows.argmax(axis=-1)] * seen.dx_full[:, :, None]
@@ -81,14 +81,14 @@ def test_the_routed_gradient_stands_at_the_maxima(params: single_filter.Params, 
 
 
 def test_a_difference_with_nan_is_nan(params: single_filter.Params, image: np.ndarray) -> None:
-    seen = figures.trace(params, image, 3)
+    seen = plots.trace(params, image, 3)
     broken = seen._replace(df=np.where(np.eye(6) == 1, np.nan, seen.df))
-    apart = figures.differences(seen, broken)
+    apart = plots.differences(seen, broken)
     assert np.isnan(apart.pop("df")) and set(apart.values()) == {0.0}
 
 
 def test_explain_draws_the_whole_page_with_no_label_on_another(params: single_filter.Params, image: np.ndarray) -> None:
-    figure = figures.explain(params, image, 3, title="a 3")
+    figure = plots.explain(params, image, 3, title="a 3")
     width, height = figure.get_size_inches() * figure.dpi
     boxes = list(labels(figure))
     assert any("[V 38]" in text for text, _ in boxes)
@@ -105,17 +105,17 @@ def test_explain_draws_the_whole_page_with_no_label_on_another(params: single_fi
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_explain_draws_an_image_of_one_brightness(params: single_filter.Params, value: float) -> None:
     nothing = np.full((28, 28, 1), value, "float32")
-    assert pixels(figures.explain(params, nothing, 0, title="flat")).shape[1] == 1600
+    assert pixels(plots.explain(params, nothing, 0, title="flat")).shape[1] == 1600
 
 
 def test_explain_draws_a_network_that_learnt_nothing(image: np.ndarray) -> None:
     zeros = jax.tree.map(jnp.zeros_like, single_filter.init(jax.random.key(0)))
-    assert pixels(figures.explain(zeros, image, 0, title="zeros")).shape[1] == 1600
+    assert pixels(plots.explain(zeros, image, 0, title="zeros")).shape[1] == 1600
 
 
 def test_a_confusion_matrix_counts() -> None:
     names = ("T-shirt/top", "Ankle boot", "never")
-    figure = figures.confusion_matrix(np.array([0, 0, 1]), np.array([1, 1, 1]), names, title="a run")
+    figure = plots.confusion_matrix(np.array([0, 0, 1]), np.array([1, 1, 1]), names, title="a run")
     shown = [text.get_text() for text in figure.axes[0].texts]
     assert shown == ["", "2", "", "", "1", "", "", "", ""]
     assert pixels(figure).shape == (700, 720, 3)
@@ -123,25 +123,25 @@ def test_a_confusion_matrix_counts() -> None:
 
 def test_a_learning_curve_without_a_result() -> None:
     lines = [{"epoch": epoch, "loss": 1 / epoch, "accuracy": 1 - 0.5 / epoch} for epoch in (1, 2, 3)]
-    figure = figures.learning_curve(lines, title="interrupted")
+    figure = plots.learning_curve(lines, title="interrupted")
     assert [len(axes.lines) for axes in figure.axes] == [1, 1]
     assert pixels(figure).shape == (380, 900, 3)
 
 
 def test_a_learning_curve_shows_validation_where_there_was_some() -> None:
     line = {"loss": 1.0, "accuracy": 0.5, "validation_loss": 2.0, "validation_accuracy": 0.4}
-    figure = figures.learning_curve([{"epoch": epoch, **line} for epoch in (1, 2)], title="validated")
+    figure = plots.learning_curve([{"epoch": epoch, **line} for epoch in (1, 2)], title="validated")
     assert [axes.lines[1].get_label() for axes in figure.axes] == ["validation, after the epoch"] * 2
     drawn = [list(np.asarray(axes.lines[1].get_ydata())) for axes in figure.axes]
     assert drawn == [[2.0, 2.0], [0.4, 0.4]]
 
 
 def test_curves_are_drawn_from_the_metrics() -> None:
-    looks = [figures.look(number) for number in range(24)]
+    looks = [plots.look(number) for number in range(24)]
     assert len(set(looks)) == 24
     lines: list[dict[str, float]] = [{"epoch": n, "loss": 1 / n, "validation_loss": 2 / n} for n in (1, 2, 3)]
     tested = [*lines[:2], {**lines[2], "test_loss": 4}]
-    (axes,) = figures.learning_curves([(looks[1], lines), (looks[2], tested)], "loss").axes
+    (axes,) = plots.learning_curves([(looks[1], lines), (looks[2], tested)], "loss").axes
     drawn = [(line.get_color(), line.get_linestyle(), list(np.asarray(line.get_ydata()))) for line in axes.lines]
     assert drawn == [
         (looks[1].colour, "-", [1, 1 / 2, 1 / 3]),
@@ -154,7 +154,7 @@ def test_curves_are_drawn_from_the_metrics() -> None:
 
 def test_an_svg_stands_in_a_page_with_others() -> None:
     lines = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
-    elements = [figures.svg(figures.learning_curves([(figures.look(0), lines)], "loss"), name) for name in ("a", "b")]
+    elements = [plots.svg(plots.learning_curves([(plots.look(0), lines)], "loss"), name) for name in ("a", "b")]
     named = [set(re.findall(r'\bid="([^"]*)"', element)) for element in elements]
     assert named[0] and not named[0] & named[1]
     for element, ids in zip(elements, named, strict=True):
@@ -164,5 +164,5 @@ def test_an_svg_stands_in_a_page_with_others() -> None:
 
 
 def test_a_notebook_shows_a_figure_as_its_picture(params: single_filter.Params, image: np.ndarray) -> None:
-    figure = figures.explain(params, image, 0, title="a digit")
-    assert figure._repr_png_() == figures.png(figure)  # type: ignore[attr-defined]  # a Figure that notebooks ask this of
+    figure = plots.explain(params, image, 0, title="a digit")
+    assert figure._repr_png_() == plots.png(figure)  # type: ignore[attr-defined]  # a Figure that notebooks ask this of

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.pictures import _ink, _parts
+from jaxcnn.photos import _ink, _parts
 
 SIDE, LONGER_SIDE, CENTRE = 28, 20, 14  # MNIST's: the centre of mass is within half a pixel of (14, 14)
 WIDTHS = 0.5 * 0.78 ** np.arange(13)  # of the picture's longer side: the squares

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import numpy as np
 
 from jaxcnn import JaxcnnError
-from jaxcnn.pictures._prepare import SIDE, Digit
-from jaxcnn.pictures._prepare import digits as digits_on
+from jaxcnn.photos._prepare import SIDE, Digit
+from jaxcnn.photos._prepare import digits as digits_on
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

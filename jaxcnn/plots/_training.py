@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from jaxcnn.figures import _style
+from jaxcnn.plots import _style
 
 _MANY = 30  # epochs, above which not each has its mark
 
