@@ -10,12 +10,12 @@ Multiply-adds are the products of the trilinear forms, each with its addition:
 
 A form T(x, k, g) has one product a term whichever argument it is differentiated in, so the input gradient and the
 kernel gradient each cost as much as the forward. Taps that fall into padding are counted, as in [R 1.8]; XLA's own
-count leaves them out, and counts two operations a multiply-add.
+count leaves them out, and counts two operations per multiply-add.
 
-Every other op multiplies nothing, or a few numbers a place, and is counted as zero multiply-adds: a bias, ReLU, a pool,
-a normalization or a loss costs the bytes that it moves. These are a lower bound for each op by itself: forward, every
-array argument is read once and the result written once; backward, the result's cotangent and the residuals are read
-once and every gradient written once. Ops that are compiled together and fuse move less. `flatten` moves nothing.
+Every other op multiplies nothing, or a few numbers per place, and is counted as zero multiply-adds: a bias, ReLU, a
+pool, a normalization or a loss costs the bytes that it moves. These are a lower bound for each op by itself: forward,
+every array argument is read once and the result written once; backward, the result's cotangent and the residuals are
+read once and every gradient written once. Ops that are compiled together and fuse move less. `flatten` moves nothing.
 """
 
 from __future__ import annotations

@@ -501,7 +501,9 @@ CASES = {
     ],
     "metrics.jsonl": [
         Case(
-            "report run", "metrics.jsonl is empty: a run writes it with a line an epoch", write("run/metrics.jsonl", "")
+            "report run",
+            "metrics.jsonl is empty: a run writes it with a line per epoch",
+            write("run/metrics.jsonl", ""),
         ),
         Case("report run", r"metrics.jsonl cannot be read \(No such file", remove("run/metrics.jsonl")),
         Case("report run", "metrics.jsonl is damaged: it is nested too deeply", write("run/metrics.jsonl", DEEP)),

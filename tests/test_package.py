@@ -237,11 +237,6 @@ def test_the_packages_types_are_for_others_too() -> None:
     assert (PACKAGE / "py.typed").is_file()
 
 
-def test_the_twin_namespaces_have_equal_names() -> None:
-    ops = {name for name, value in vars(jaxcnn.ops).items() if callable(value) and not name.startswith("_")}
-    assert ops == set(jaxcnn.reference.__all__)
-
-
 def _imports(path: Path, root: str) -> bool:
     return any(name.partition(".")[0] == root for name in imports_of(path))
 

@@ -418,7 +418,7 @@ def test_damage_anywhere_is_one_line_or_none() -> None:
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    """The largest picture that is read, in a process that may take four bytes a pixel three times, and a little."""
+    """The largest picture that is read, in a process that may take four bytes per pixel three times, and a little."""
     resource = pytest.importorskip("resource")
     assert resource
     Image.new("P", (8000, 8000), 3).save(tmp_path / "large.png")

@@ -19,7 +19,7 @@ import pytest
 from jaxcnn import runs
 from tests import command
 
-# one image a step: an epoch of 2,000 takes long enough to be cut short in its midst
+# one image per step: an epoch of 2,000 takes long enough to be cut short in its midst
 CUT = ["--batch-size", "1", "--validation", "6000", "--epochs", "5", "--checkpoint-every", "700"]
 CUT += ["--schedule", "cosine_decay_schedule", "--clip", "clip_by_global_norm=5"]
 ANSWER = "jaxcnn: interrupted: saving, then stopping; once more stops at once\n"
@@ -237,7 +237,7 @@ def test_two_processes_train_as_one_does(home: Path) -> None:
     arguments = ["--epochs", "1", "--batch-size", "400", "--optimizer", "sgd", "--learning-rate", "0.1"]
     finish(start(*arguments, "--stream", "--out", "one", cwd=home))
     (lead, lead_err), (out, _) = [finish(process) for process in together(*arguments, "--out", "two", cwd=home)]
-    assert "4 devices of 2 processes" in lead and "images/s a device" in lead
+    assert "4 devices of 2 processes" in lead and "images/s per device" in lead
     # one of them speaks; Gloo's threads do in both, and may break each other's lines
     assert not [word for word in ("devices of", "epoch", "images/s", "accuracy") if word in out]
     with np.load(home / "one" / "parameters.npz") as one, np.load(home / "two" / "parameters.npz") as two:

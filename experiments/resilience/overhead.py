@@ -89,8 +89,8 @@ def overhead(
             "steps a checkpoint": STEPS_A_CHECKPOINT,
             "ways": {
                 way: {
-                    "ms a step, min": round(1e3 * min(of_way) / STEPS, 2),
-                    "ms a step, median": round(1e3 * statistics.median(of_way) / STEPS, 2),
+                    "ms per step, min": round(1e3 * min(of_way) / STEPS, 2),
+                    "ms per step, median": round(1e3 * statistics.median(of_way) / STEPS, 2),
                     "overhead": _overhead(
                         of_way, seconds["resident"], STEPS_A_CHECKPOINT if way == "checkpoints" else STEPS
                     ),

@@ -21,14 +21,14 @@ def report() -> None:
     ways = [
         (
             way,
-            f"{figures['ms a step, min']:.1f}",
-            f"{figures['ms a step, median']:.1f}",
+            f"{figures['ms per step, min']:.1f}",
+            f"{figures['ms per step, median']:.1f}",
             f"{figures['overhead']['median']:+.1%}",
             f"{figures['overhead']['from']:+.1%} to {figures['overhead']['to']:+.1%}",
         )
         for way, figures in overhead["ways"].items()
     ]
-    head = ("way", "ms a step, minimum", "median", "overhead, median of the rounds", "its 95 % interval")
+    head = ("way", "ms per step, minimum", "median", "overhead, median of the rounds", "its 95 % interval")
     insert(HERE / "README.md", "overhead", f"{table(head, ways)}\n\n{MADE_BY.format(**overhead['made_by'])}.")
     lives = [life for result in presses for life in result["lives"]]
     seeds = " and ".join(str(result["made_by"]["seed"]) for result in presses)
@@ -37,7 +37,7 @@ def report() -> None:
 
 
 def _pressed(lives: list[dict[str, Any]]) -> str:
-    """A row a phase, and one of all."""
+    """A row per phase, and one of all."""
     head = (
         "where",
         "lives",

@@ -31,7 +31,7 @@ from jaxcnn import runs
 RESULT = Path(__file__).parent / "results" / "soak.json"
 EVERY = 1000
 EPOCHS = 25
-# [V]'s own algorithm, one image a step, with all that a checkpoint holds: a schedule, validation, Adam's moments
+# [V]'s own algorithm, one image per step, with all that a checkpoint holds: a schedule, validation, Adam's moments
 OPTIONS = ["--batch-size", "1", "--epochs", str(EPOCHS), "--validation", "500", "--checkpoint-every", str(EVERY)]
 OPTIONS += ["--schedule", "cosine_decay_schedule", "--learning-rate", "0.001"]
 UNTIL_KILLED = 3.0  # seconds, at most, from when the data and the checkpoint are read

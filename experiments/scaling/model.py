@@ -14,8 +14,8 @@ from typing import NamedTuple
 class Machine(NamedTuple):
     """Public figures of a chip.
 
-    `peak` is operations a second by precision; `bandwidths` bytes a second that it sends, by the most chips of which
-    that holds, in rising order.
+    `peak` is operations per second by precision; `bandwidths` bytes per second that it sends, by the most chips of
+    which that holds, in rising order.
     """
 
     name: str

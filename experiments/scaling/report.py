@@ -42,13 +42,13 @@ def programs(rows: list[Row]) -> str:
     head = (
         "net",
         "chips",
-        "images a chip / in all",
+        "images per chip / in all",
         "collectives",
         "numbers summed",
         "arguments, MB",
         "temporaries, MB",
     )
-    more = ("GFLOP counted", "GFLOP by compiler", "FLOP a byte summed")
+    more = ("GFLOP counted", "GFLOP by compiler", "FLOP per byte summed")
     ordered = sorted(rows, key=lambda row: (list(COLORS).index(name(row)), row["images"], row["chips"]))
     return table((*head, *more), [cells(row) for row in ordered])
 
@@ -88,8 +88,11 @@ def model(rows: list[Row]) -> str:
             )
         )
     shares = " / ".join(f"{share:.0%}" for share in SHARES)
-    head = ("machine", "net", "MB summed", "MFLOP an image", "all-reduce of 8, µs", "of 256")
-    equal = (f"equal at images a chip of 256, at {shares} of peak", f"equal at chips, {IMAGES_IN_ALL:,} images in all")
+    head = ("machine", "net", "MB summed", "MFLOP per image", "all-reduce of 8, µs", "of 256")
+    equal = (
+        f"equal at images per chip of 256, at {shares} of peak",
+        f"equal at chips, {IMAGES_IN_ALL:,} images in all",
+    )
     return table((*head, *equal), lines)
 
 
@@ -122,7 +125,7 @@ def made_by(target: str, result: dict[str, Any]) -> str:
 
 
 def draw(rows: list[Row]) -> None:
-    """By the model: the speed-up of a fixed global batch, and arithmetic's part of a step over the images a chip."""
+    """By the model: the speed-up of a fixed global batch, and arithmetic's part of a step over the images per chip."""
     import matplotlib.pyplot as plt
     import numpy as np
 
@@ -145,7 +148,7 @@ def draw(rows: list[Row]) -> None:
                 right.plot(batches, arithmetic / whole, style, **look)
         left.set(xscale="log", yscale="log", xlabel="chips", ylabel="times as fast as one")
         left.set_title(f"{machine.name}: {IMAGES_IN_ALL:,} images in all", fontsize=10)
-        right.set(xscale="log", xlabel="images a chip", ylabel="arithmetic's part of a step", ylim=(0, 1.02))
+        right.set(xscale="log", xlabel="images per chip", ylabel="arithmetic's part of a step", ylim=(0, 1.02))
         right.axhline(0.5, color="#999999", linewidth=0.8, linestyle=":")
         right.set_title(f"{machine.name}: {machine.chips} chips", fontsize=10)
         _label(left.xaxis, [1, 4, 16, 64, 256])

@@ -52,7 +52,7 @@ def run(rounds: int = 30) -> None:
 
 @app.command()
 def report() -> None:
-    """Write the table, a pair of columns a jax."""
+    """Write the table, a pair of columns per jax."""
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("cores_jax_*.json"))]
     rows = [
         (

@@ -78,7 +78,7 @@ def _refuse_bad(name: str, dtype: DTypeLike) -> None:
 
 
 def on_device(numbers: Any, dtype: DTypeLike) -> jax.Array:
-    """As an array of jax's, without a program: for `jnp.asarray` XLA compiles one a shape."""
+    """As an array of jax's, without a program: for `jnp.asarray` XLA compiles one per shape."""
     return jax.device_put(np.asarray(numbers, dtype))
 
 

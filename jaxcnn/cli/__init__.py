@@ -1,4 +1,4 @@
-"""The `jaxcnn` command: one file a sub-command, each a thin layer over the library.
+"""The `jaxcnn` command: one file per sub-command, each a thin layer over the library.
 
 Exit codes: 0 done; 1 training failed, or a gradient is wrong; 2 an argument, a file or a folder that cannot be used;
 130 interrupted by Ctrl-C (SIGINT), 143 by SIGTERM, 129 by the end of its terminal (SIGHUP).

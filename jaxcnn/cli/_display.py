@@ -1,4 +1,4 @@
-"""How a command goes on: a bar on a terminal, whatever its width; of training also a line an epoch, anywhere."""
+"""How a command goes on: a bar on a terminal, whatever its width; of training also a line per epoch, anywhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FittingProgress(Progress):
     """A line on a terminal, gone at its end, that gives up columns until its bar is wide enough to be of use."""
 
     def __init__(self, *columns: ProgressColumn, given_up: Sequence[ProgressColumn], console: Console) -> None:
-        """`columns` as they stand, one a bar of any width; of those that may be `given_up` the first goes first."""
+        """`columns` as they stand, one per bar of any width; of those that may be `given_up` the first goes first."""
         self._all, self._given_up, self._terminal = columns, given_up, console
         super().__init__(*columns, console=console, transient=True, disable=not console.is_terminal)
 

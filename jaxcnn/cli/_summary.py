@@ -47,7 +47,7 @@ def summary(recorder: runs.Recorder, examples: Examples, place: Place) -> Table:
     table.add_row("training accuracy, last epoch", f"{last['accuracy']:.2%}")
     table.add_row("images/s", f"{last['images_per_second']:,.0f}")
     if place.mesh is not None:
-        table.add_row("images/s a device", f"{last['images_per_second'] / place.mesh.size:,.0f}")
+        table.add_row("images/s per device", f"{last['images_per_second'] / place.mesh.size:,.0f}")
     table.add_row(*_memory(place))
     table.add_row("seconds", f"{sum(line['seconds'] for line in recorder.metrics):.1f}")
     table.add_row("folder", escape(str(recorder.folder)))

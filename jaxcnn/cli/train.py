@@ -137,7 +137,7 @@ def train(
 ) -> None:
     """Train a network and leave a run's folder.
 
-    In the folder: config.json, metrics.jsonl (a line an epoch), parameters.npz, checkpoints, and plots of the learning
+    In the folder: config.json, metrics.jsonl (a line per epoch), parameters.npz, checkpoints, and plots of the learning
     curve and of what is mistaken for what. Without options: the network of [V], on 8,000 real digits that come with the
     package. Ctrl-C saves and stops; --resume goes on, to the same bits.
     """

@@ -57,7 +57,7 @@ class Stream:
 
     Args:
         source: where the examples are.
-        batch_size: examples a step, over all processes.
+        batch_size: examples per step, over all processes.
         chosen: the numbers of the examples to train on; all where None.
         process, processes: which part of each batch this process reads: every `processes`-th example.
 

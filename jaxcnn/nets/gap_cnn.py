@@ -38,7 +38,7 @@ BLOCKS = (Block(24, pool=2, norm=True), Block(48, pool=2, norm=True), Block(96, 
 
 
 def init(key: jax.Array, *, blocks: tuple[Block, ...] = BLOCKS, channels: int = 1, classes: int = 10) -> Params:
-    """Fresh parameters for images of `channels` channels, float32: one entry a block, and the head.
+    """Fresh parameters for images of `channels` channels, float32: one entry per block, and the head.
 
     Example:
         >>> import jax

@@ -1,4 +1,4 @@
-"""The operations, with hand-derived gradients: one file an operation, the mathematics in its first lines.
+"""The operations, with hand-derived gradients: one file per operation, the mathematics in its first lines.
 
 `jaxcnn.reference` has the same names and signatures as plain forwards, for autodiff. `Padding`, `PerAxis`, `Count` and
 `Algorithms` are the types of their options, for annotations; `conv_plan` and `Plan` say who computes a convolution.

@@ -115,7 +115,7 @@ def _sum_over_rows(dtypes: Dtypes, x: Rows, dy: Products) -> Matrix:
 def _sum_of_each_example(
     dtypes: Dtypes, examples: int, mapped: Sequence[bool], x: jax.Array, dy: jax.Array
 ) -> tuple[jax.Array, bool]:
-    """Under `jax.vmap`, a dk an example.
+    """Under `jax.vmap`, a dk per example.
 
     Where each has one row, all are one elementwise product, into which XLA on a CPU fuses what dy is made of and
     computes it again for every feature. There they are taken in turns, which leaves dy to be computed once.

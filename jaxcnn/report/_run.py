@@ -218,7 +218,7 @@ def _read_metrics(folder: Path, status: str) -> list[runs.Metrics]:
         return []
     lines = runs.read_metrics(folder)
     if not lines:
-        raise runs.RunError(f"{path} is empty: a run writes it with a line an epoch")
+        raise runs.RunError(f"{path} is empty: a run writes it with a line per epoch")
     return lines
 
 

@@ -21,7 +21,7 @@ from jaxcnn.runs._network import Params
 FORMAT = 1
 CONFIG, METRICS, PARAMETERS = "config.json", "metrics.jsonl", "parameters.npz"
 CHECKPOINTS = "checkpoints"
-MAX_CONFIG_BYTES, MAX_METRICS_BYTES = 2**20, 2**26  # two kB and 200 bytes an epoch are usual
+MAX_CONFIG_BYTES, MAX_METRICS_BYTES = 2**20, 2**26  # two kB and 200 bytes per epoch are usual
 _NUMBERS = ("epoch", "step", "loss", "accuracy", "images_per_second", "seconds")  # of each epoch
 _OPTIONAL_NUMBERS = ("test_loss", "test_accuracy", "validation_loss", "validation_accuracy", "learning_rate")
 Config = dict[str, Any]

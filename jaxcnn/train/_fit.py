@@ -194,7 +194,7 @@ def fit_stream(
     """As `fit`, for examples that no device holds: batches are read while those before them are computed with.
 
     With the same key it sees the same batches as `fit` does. Of several processes each reads its part of every batch.
-    Up to eight batches go to the device in one piece, whose steps are one call of the compiled loop: a call a step
+    Up to eight batches go to the device in one piece, whose steps are one call of the compiled loop: a call per step
     would cost a step's temporary memory anew each time.
 
     Args:
@@ -313,7 +313,7 @@ def _in_one_program(step: Step, batch_size: int) -> Segment:
 
 
 def _step_by_step(step: Step, batch_size: int) -> Segment:
-    """As `_in_one_program`, one call of the compiled step a batch."""
+    """As `_in_one_program`, one call of the compiled step per batch."""
 
     @jax.jit
     def take(examples: _Shuffled | _Streamed, at: jax.Array) -> Batch:

@@ -351,7 +351,7 @@ def mesh(axis_type: AxisType) -> Mesh:
 
 
 def large_batch(op: Op) -> tuple[Arrays, list[PartitionSpec]]:
-    """(dy, *args, *held) with one example a device, and how each is sharded."""
+    """(dy, *args, *held) with one example per device, and how each is sharded."""
     size = len(jax.devices("cpu"))
     arrays: Arrays = [np.resize(a, (size, *a.shape[1:])) if n < op.batched else a for n, a in enumerate(op.args)]
     arrays += op.held

@@ -296,7 +296,7 @@ def test_what_an_algorithm_cannot_do_is_refused(options: dict[str, Any], algorit
 
 
 def test_winograd_is_for_three_taps_and_fft_for_three_axes() -> None:
-    with pytest.raises(ValueError, match=r"the kernel must have 3 taps an axis, not \(3, 5\)"):
+    with pytest.raises(ValueError, match=r"the kernel must have 3 taps per axis, not \(3, 5\)"):
         ops.conv(jnp.ones((1, 8, 8, 2)), jnp.ones((3, 5, 2, 2)), algorithm="winograd2")
     with pytest.raises(ValueError, match="at most 3 spatial axes"):
         ops.conv(jnp.ones((1, 2, 2, 2, 2, 2)), jnp.ones((1, 1, 1, 1, 2, 2)), algorithm="fft")

@@ -5,7 +5,7 @@ Legend
 
 Forward     y = max(x, 0)                                                                                   [R 1.3]
 Backward    y = x where x > 0 and 0 elsewhere, so  dx = dy [x > 0]                                          [R 1.4]
-Residuals   the mask [x > 0], one byte an element: neither x nor y is kept
+Residuals   the mask [x > 0], one byte per element: neither x nor y is kept
 Conventions the derivative at 0 is 0 ([R 1.4]'s strict inequality; `jnp.maximum` would give 1/2). relu(NaN) is NaN, with
             derivative 0.
 Sources     [R] 1.3, 1.4.

@@ -81,7 +81,7 @@ def in_chunks(f: OfImages, chunk: int, *arrays: jax.Array) -> tuple[Arrays, Arra
 def _by_chunks_of_examples(
     product: Product, problem: Problem, examples: int, mapped: Sequence[bool], x: jax.Array, dy: jax.Array
 ) -> tuple[jax.Array, bool]:
-    """One dk an example. Where one factor is the same for all, so are its patches, or one product does for all."""
+    """One dk per example. Where one factor is the same for all, so are its patches, or one product does for all."""
     of_one_example = partial(_by_chunks_of_images, product, problem)
     chunk = max(1, images_a_chunk(problem, x) // max(1, x.shape[1 if mapped[0] else 0]))
     if examples <= chunk or not all(mapped):

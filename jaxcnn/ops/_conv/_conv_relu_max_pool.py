@@ -19,8 +19,8 @@ Backward    dz is dy at the place of each window's first maximum of relu(z), tim
             and each of these maps has its own rule: so has the whole, to any order.
             On a CPU some images at a time: dz, as large as z, is then never whole, and in the cache where it is read.
 
-Residuals   x and k, once, and winner: one byte a pooled element to 254 taps. The three ops in sequence keep a byte an
-            element of z besides (ReLU's).
+Residuals   x and k, once, and winner: one byte per pooled element to 254 taps. The three ops in sequence keep a byte
+            per element of z besides (ReLU's).
 Conventions those of `conv`, `relu` and `max_pool(ties="first")`; b is added, and z rounded to the dtype of x, before
             anything is compared, so that it equals the three ops in sequence, kinks, ties and NaN included
 Sources     [R] 1.2-1.5, [V] 2.1, 2.2, 3.3, 3.4.
@@ -64,7 +64,7 @@ from jaxcnn.ops._lib._window import Count, Padding, PerAxis, Window
 from jaxcnn.ops._pool import _max_pool
 from jaxcnn.ops._pool._max_pool import computed_once, first_maximum, gather, route, winner_bytes
 
-CHUNK_BYTES = 4 * _chunks.CHUNK_BYTES  # of dz and patches, on a CPU: 4 MiB a core, in the last cache
+CHUNK_BYTES = 4 * _chunks.CHUNK_BYTES  # of dz and patches, on a CPU: 4 MiB per core, in the last cache
 
 Saved = tuple[jax.Array, jax.Array, jax.Array]
 

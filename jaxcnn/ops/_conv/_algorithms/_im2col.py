@@ -5,7 +5,7 @@
     kernel_gradient  mat(dk) = T(x)^T mat(dy)               mat(dy) (N out, C_out)                               [R 9]
 
 For one group of channels. The kernel gradient sums over images in chunks (`_chunks`), and inside of a loop, where lax's
-own falls to a naive path, it stays a matrix product. Without a stride its T(x)^T is laid out as such, a row a tap and
+own falls to a naive path, it stays a matrix product. Without a stride its T(x)^T is laid out as such, a row per tap and
 channel: rows of pixels are then copied whole, and the product meets its sum's terms side by side.
 """
 

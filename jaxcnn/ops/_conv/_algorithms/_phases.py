@@ -44,7 +44,7 @@ def unsupported(problem: Problem) -> str | None:
 
 
 def input_gradient(problem: Problem, dy: Y, kernel: Kernel) -> X:
-    """dx, a dense convolution a phase [R 6; V 34]."""
+    """dx, a dense convolution per phase [R 6; V 34]."""
     window, dtype = problem.window, problem.dtypes.of_gradients
     dy, kernel = dy.astype(dtype), kernel.astype(problem.dtypes.x).astype(dtype)
     axes = zip(window.shape, window.padding, window.stride, strict=True)

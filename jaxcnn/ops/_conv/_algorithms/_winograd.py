@@ -1,4 +1,4 @@
-"""`winograd2`, `winograd4`: kernels of 3 taps an axis by fewer products, F(2x2, 3x3) and F(4x4, 3x3)            [R 1.8]
+"""`winograd2`, `winograd4`: kernels of 3 taps per axis by fewer products, F(2x2, 3x3) and F(4x4, 3x3)          [R 1.8]
 
 Along one axis, m outputs of 3 taps from a tile of a = m + 2 inputs take a products instead of 3 m:
 
@@ -69,7 +69,7 @@ def unsupported(problem: Problem) -> str | None:
     """Why it cannot compute a problem, if so."""
     window = problem.window
     if set(window.size) != {TAPS}:
-        return f"the kernel must have {TAPS} taps an axis, not {window.size}"
+        return f"the kernel must have {TAPS} taps per axis, not {window.size}"
     if {*window.stride, *window.dilation, problem.groups} != {1}:
         return f"stride, dilation and groups must be 1, not {window.stride}, {window.dilation} and {problem.groups}"
     return None
@@ -149,7 +149,7 @@ class Winograd:
 
 
 def _apply(matrix: np.ndarray, array: jax.Array, problem: Problem) -> jax.Array:
-    """The matrix along each of the first axes, one a spatial axis."""
+    """The matrix along each of the first axes, one per spatial axis."""
     constant = jnp.asarray(matrix, array.dtype)
     for axis in range(len(problem.window.size)):
         array = jnp.moveaxis(jnp.tensordot(constant, array, ((1,), (axis,)), precision="highest"), 0, axis)
