@@ -26,7 +26,7 @@ RESULT = HERE / "results" / "turns.json"
 SEED = 0
 # what `jaxcnn bench` is asked for
 BENCHES: dict[str, tuple[str, ...]] = {
-    "steps of [V]'s network": ("steps", "--only", "single_filter", "--seconds", "3"),
+    "training steps": ("steps", "--seconds", "2"),
     "grouped convolutions": ("ops", "--only", "group", "--seconds", "0"),
 }
 
@@ -36,7 +36,7 @@ app = typer.Typer(add_completion=False, help=__doc__)
 @app.command()
 def run(
     other: Annotated[Path, typer.Argument(help="A checkout of the commit to compare with.")],
-    turns: Annotated[int, typer.Option(help="Of each commit.")] = 4,
+    turns: Annotated[int, typer.Option(help="Of each commit.")] = 3,
     out: Annotated[Path, typer.Option(help="Where the result is written.")] = RESULT,
 ) -> None:
     """Each turn is one run of both, in an order that changes from turn to turn."""
