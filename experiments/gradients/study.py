@@ -213,7 +213,7 @@ def _draw(read: dict[str, Any]) -> None:
         yscale="log",
         xlabel="training step",
         ylabel="parameters apart, of their norm",
-        title="Training single_filter by hand-derived gradients and by autodiff",
+        title="single_filter, hand-derived against autodiff",
     )
     of_drift.legend(fontsize=8, frameon=False)
     for panel in axes.flat:
