@@ -64,8 +64,9 @@ def _figures(op: Op) -> list[tuple[str, str]]:
     own = {name: example for name, example in examples.of_ops().items() if name.split(" ")[0] == op.name}
     example = next(iter(own.values()))
 
-    def apply(args: tuple[Any, ...], x: jax.Array, *, ops: Any) -> Any:
-        return example.call(ops, *args, *(jnp.asarray(array[: args[0].shape[0]], jnp.int32) for array in example.held))
+    def apply(args: tuple[Any, ...], x: jax.Array, *, ops: Any, **_: Any) -> Any:
+        held = (jnp.asarray(array[: args[0].shape[0]], jnp.int32) for array in example.held)
+        return example.call(ops, *args, *held), ()
 
     (row,) = cost.of_net(apply, example.like, jnp.zeros(())).rows
     shapes = ", ".join(str(like.shape) for like in example.like)
