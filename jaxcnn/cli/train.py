@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._interrupt import interrupt
@@ -15,6 +14,7 @@ from jaxcnn.cli._processes import Processes, part, stand_by
 from jaxcnn.session._carry_out import carry_out
 from jaxcnn.session._plan import plan_of
 from jaxcnn.session._settings import DEFAULTS, MAX_SEED
+from jaxcnn.session._train import console_of
 
 
 def _by_net(setting: str) -> str:
@@ -141,8 +141,7 @@ def train(
         "seed": seed,
         "ops": ops,
         "stream": stream or None,
-        "init_from": None if init_from is None else str(init_from.absolute()),
-        "source": str(source.absolute()) if source is not None and data == "idx" else None,
+        "init_from": init_from,
     }
     others = Processes(coordinator, processes, process_id)
     others.check()
@@ -166,7 +165,7 @@ def train(
             stand_by()
             others.join()
             among.callback(part)
-        carry_out(plan, Console(highlight=False, soft_wrap=True), interrupt)
+        carry_out(plan, console_of(progress=True), interrupt)
 
 
 def _clip(text: str) -> tuple[str, float]:

@@ -44,6 +44,8 @@ def carry_out(plan: Plan, console: Console, interrupts: Interrupts) -> runs.Run:
     settings, keeping, out, resume = plan.settings, plan.keeping, plan.out, plan.resume
     place = place_of(settings, plan.devices)
     interrupts.catch()
+    if place.processes > 1 and out is None and resume is None:
+        raise SessionError("several processes need `out`: the folder that all of them know")
     refuse_odd_name(out or resume or Path())
     if out is not None and place.leads:
         runs.refuse_taken(out)
@@ -80,6 +82,8 @@ def carry_out(plan: Plan, console: Console, interrupts: Interrupts) -> runs.Run:
     except (OSError, SystemExit):  # nobody reads any more what is printed: Rich exits then
         interrupts.last_words()
         raise
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(*(error.args or [interrupts.last_words()])) from None
     console.print(summary(recorder, examples, place))
     return trained
 

@@ -43,6 +43,10 @@ def plan_of(
     from jaxcnn import runs
 
     asked = {name: value for name, value in asked.items() if value is not None}
+    if "init_from" in asked:
+        asked["init_from"] = str(asked["init_from"].absolute())
+    if source is not None and asked.get("data") == "idx":
+        asked["source"] = str(source.absolute())
     if resume is not None and out is not None:
         raise SessionError("give `resume` or `out`, not both: a run goes on in its own folder")
     is_done, kept = False, Keeping()

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.console import Console
 
 from jaxcnn._whole import WHOLE
+from jaxcnn.session._before import before
 from jaxcnn.session._display import Display
-from jaxcnn.session._error import SessionError, TrainingError
+from jaxcnn.session._error import TrainingError
 from jaxcnn.session._examples import Examples, keys_of, steps_of
 from jaxcnn.session._folder import interrupted
 from jaxcnn.session._interrupts import Interrupts
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from jaxcnn.checkpoints import Checkpoint, Checkpoints
     from jaxcnn.data import Split
     from jaxcnn.train import Report, Step, TrainState
-
-
-MAX_UNSAVED = 2  # epochs in metrics.jsonl while the first checkpoint is being written
 
 
 class Session(NamedTuple):
@@ -79,7 +77,7 @@ def run(
     found, complaints = checkpoints.newest(fresh)
     for complaint in complaints:
         warn(complaint, place)
-    recorder = recorder_of(**_before(session, found, checkpoints))
+    recorder = recorder_of(**before(settings, session.steps_per_epoch, found, checkpoints.folder.parent))
     if found:
         session.console.print(f"goes on from the checkpoint at step {found.step}")
     reports = _reports(session, step, found, fresh, recorder)
@@ -196,42 +194,6 @@ def _rates(settings: Settings, examples: Examples) -> Any:
         steps=steps_of(settings, examples),
         warmup_steps=settings.warmup_steps,
     )
-
-
-def _before(session: Session, found: Checkpoint | None, checkpoints: Checkpoints) -> dict[str, Any]:
-    """What a `Recorder` needs to know of the training before the checkpoint."""
-    from jaxcnn import runs
-
-    folder = checkpoints.folder.parent
-    lines = runs.read_metrics(folder) if (folder / runs.METRICS).exists() else []
-    if found is None:
-        if len(lines) > MAX_UNSAVED:
-            raise SessionError(
-                f"{folder} has {len(lines)} epochs and no checkpoint to go on from; it would begin anew and overwrite "
-                "them: begin a new run"
-            )
-        return {}
-    trained_as = found.note["settings"]
-    may_differ = {"epochs"} if session.settings.schedule == "constant_schedule" else set()
-    changed = [
-        f"{name} is {value} in config.json, {trained_as.get(name)} in the checkpoint"
-        for name, value in session.settings.to_config().items()
-        if trained_as.get(name) != value and name not in may_differ
-    ]
-    if changed:
-        raise SessionError(f"{folder} cannot go on: {'; '.join(changed)}")
-    steps_per_epoch = session.steps_per_epoch
-    lines = [
-        {name: value for name, value in line.items() if name != "interrupted"}
-        for line in lines
-        if line["step"] <= found.step and line["step"] % steps_per_epoch == 0
-    ]
-    if [line["step"] for line in lines] != list(range(steps_per_epoch, found.step + 1, steps_per_epoch)):
-        epochs = found.step // steps_per_epoch
-        raise SessionError(
-            f"{folder / runs.METRICS} does not have the {epochs} epochs before the checkpoint's step {found.step}"
-        )
-    return {"metrics": lines, "step": found.step, "seconds": found.note["seconds"]}
 
 
 def _reports(
