@@ -9,6 +9,7 @@ jaxcnn.nets         the papers' networks
 jaxcnn.train        the training step and the loop around it (loads optax)
 jaxcnn.data         MNIST, without TensorFlow
 jaxcnn.cost         multiply-adds and bytes of ops and nets
+jaxcnn.session      a training from its options to its run's folder, as `jaxcnn train` does it
 jaxcnn.runs         a training run's folder
 jaxcnn.checkpoints  what training needs to go on (loads orbax-checkpoint)
 jaxcnn.predict      what a trained network makes of pictures (loads optax)
@@ -19,7 +20,7 @@ jaxcnn.report       a page on one or several of them (loads jinja2)
 jaxcnn.provenance   what made a result: commit, versions, devices, day
 jaxcnn.tensorboard  its epochs for TensorBoard (loads tensorboardX)
 
-jaxcnn.JaxcnnError  what every error of data, runs, checkpoints, pictures, training and benchmarks is
+jaxcnn.JaxcnnError  what every error of data, runs, checkpoints, pictures, training, sessions and benchmarks is
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ class JaxcnnError(Exception):
     """What the user can mend: a file, a folder, a picture or a training that cannot be used; one line says why.
 
     Each error that derives from it also is one of Python's own: `jaxcnn.data.DataError`, `jaxcnn.runs.RunError`,
-    `jaxcnn.checkpoints.CheckpointError` and `jaxcnn.bench.BenchError` are `RuntimeError`s,
-    `jaxcnn.photos.PictureError` is a `ValueError`, `jaxcnn.train.NotFiniteError` an `ArithmeticError`. Arguments that
-    a function cannot take are `ValueError`s and `TypeError`s, as everywhere.
+    `jaxcnn.checkpoints.CheckpointError`, `jaxcnn.session.TrainingError` and `jaxcnn.bench.BenchError` are
+    `RuntimeError`s, `jaxcnn.photos.PictureError` and `jaxcnn.session.SessionError` are `ValueError`s,
+    `jaxcnn.train.NotFiniteError` is an `ArithmeticError`. Arguments that a function cannot take are `ValueError`s and
+    `TypeError`s, as everywhere.
 
     Example:
         >>> import jaxcnn
@@ -70,6 +72,7 @@ _LOADED_ON_USE = (
     "reference",
     "report",
     "runs",
+    "session",
     "tensorboard",
     "train",
 )

@@ -37,9 +37,9 @@ from jaxcnn import cli, data, nets, provenance, runs, train
 from jaxcnn.checkpoints import Checkpoints
 from jaxcnn.cli import _processes
 from jaxcnn.cli._failure import Failure
-from jaxcnn.cli._folder import quiet_orbax
-from jaxcnn.cli._settings import DEFAULTS, Settings
 from jaxcnn.photos import MAX_BYTES
+from jaxcnn.session._folder import quiet_orbax
+from jaxcnn.session._settings import DEFAULTS, Settings
 from jaxcnn.train._inputs import checked_examples
 from tests.command import start
 

@@ -9,7 +9,7 @@ import pytest
 
 from jaxcnn import data, examples
 from jaxcnn.cli import _app, _arrange, _completion
-from jaxcnn.cli._settings import DEFAULTS
+from jaxcnn.session._settings import DEFAULTS
 from tests.command import start
 
 PARAMETERS = {

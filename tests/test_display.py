@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from jaxcnn import runs
-from jaxcnn.cli._display import LEAST_BAR, Display
+from jaxcnn.session._display import LEAST_BAR, Display
 from jaxcnn.train import Report, Totals, TrainState
 
 

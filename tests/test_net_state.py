@@ -17,8 +17,8 @@ import pytest
 
 from jaxcnn import cli, cost, data, export, nets, predict, runs, train
 from jaxcnn.checkpoints import Checkpoints
-from jaxcnn.cli import _settings
 from jaxcnn.report._held_out import predict as predict_held_out
+from jaxcnn.session import _settings
 from jaxcnn.train import _fit
 from jaxcnn.train._step import NO_EPOCH
 

@@ -17,12 +17,12 @@ import pytest
 from packaging.requirements import Requirement
 
 import jaxcnn
-from jaxcnn.cli._settings import DEFAULTS
+from jaxcnn.session._settings import DEFAULTS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxcnn"
 CORE = ("ops", "reference", "check", "nets", "train", "cost", "examples")
-LOADED_ON_USE = ("check", "cost", "data", "train")
+LOADED_ON_USE = ("check", "cost", "data", "session", "train")
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # Loading
@@ -81,6 +81,8 @@ def test_the_rest_loads_on_use() -> None:
         ("data.DataError", RuntimeError),
         ("photos.PictureError", ValueError),
         ("runs.RunError", RuntimeError),
+        ("session.SessionError", ValueError),
+        ("session.TrainingError", RuntimeError),
         ("train.NotFiniteError", ArithmeticError),
     ],
 )
@@ -172,6 +174,18 @@ ALLOWED = {
     "cost": {"_contract", "ops"},
     "train": {"_contract", "ops", "reference", "train"},
     "data": {"data"},
+    "session": {
+        "checkpoints",
+        "data",
+        "ops",
+        "plots",
+        "provenance",
+        "reference",
+        "runs",
+        "session",
+        "tensorboard",
+        "train",
+    },
 }
 
 
@@ -183,6 +197,11 @@ def test_imports_point_one_way(part: str) -> None:
         ours = {name.split(".")[1] for name in imports_of(path) if name.startswith("jaxcnn.")}
         allowed = ALLOWED[part] | SHARED
         assert ours <= allowed, f"{path.relative_to(ROOT)} imports {sorted(ours - allowed)}"
+
+
+def test_only_the_command_imports_the_command() -> None:
+    importing = {part_of(path) for path in SOURCES if any(name.startswith("jaxcnn.cli") for name in imports_of(path))}
+    assert importing == {"cli", "__main__"}
 
 
 def test_only_train_imports_optax() -> None:

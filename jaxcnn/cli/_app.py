@@ -12,6 +12,8 @@ from jaxcnn import JaxcnnError
 from jaxcnn.cli._arrange import arranged
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
+from jaxcnn.cli._interrupt import interrupt
+from jaxcnn.cli._options import in_options
 from jaxcnn.cli.bench import bench
 from jaxcnn.cli.check import check
 from jaxcnn.cli.explain import explain
@@ -19,6 +21,7 @@ from jaxcnn.cli.export import export
 from jaxcnn.cli.predict import predict
 from jaxcnn.cli.report import report
 from jaxcnn.cli.train import train
+from jaxcnn.session import SessionError, TrainingError
 
 _UsageError: Any = typer.BadParameter.__base__  # Typer exports no name for it
 
@@ -70,8 +73,14 @@ def run(arguments: list[str]) -> int | None:
         return _complain(str(error), error.code)
     except OSError as error:
         return _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
-    except (typer.Abort, KeyboardInterrupt):
+    except typer.Abort:
         return _complain("interrupted", 130)
+    except KeyboardInterrupt as error:
+        return _complain(str(error) or "interrupted", interrupt.code or 130)
+    except SessionError as error:
+        return _complain(in_options(str(error)), 2)
+    except TrainingError as error:
+        return _complain(in_options(str(error)), 1)
     except JaxcnnError as error:
         return _complain(str(error), 2)
 

@@ -16,7 +16,7 @@ def names_in(module: str, attribute: str) -> Offer:
     """Offers the names in a table of the package, which is loaded when Tab is pressed.
 
     Example:
-        >>> names_in("jaxcnn.cli._settings", "OPS")("ma")
+        >>> names_in("jaxcnn.session._settings", "OPS")("ma")
         ['manual']
     """
 
@@ -35,12 +35,12 @@ def run_folders(incomplete: str) -> list[str]:
 
 
 OFFERS: dict[tuple[str, str], Offer] = {  # of a command's parameter
-    ("train", "net"): names_in("jaxcnn.cli._settings", "DEFAULTS"),
+    ("train", "net"): names_in("jaxcnn.session._settings", "DEFAULTS"),
     ("train", "data"): names_in("jaxcnn.data", "NAMES"),
     ("train", "optimizer"): names_in("jaxcnn.train", "OPTIMIZERS"),
     ("train", "schedule"): names_in("jaxcnn.train", "SCHEDULES"),
     ("train", "precision"): names_in("jaxcnn.train", "PRECISIONS"),
-    ("train", "ops"): names_in("jaxcnn.cli._settings", "OPS"),
+    ("train", "ops"): names_in("jaxcnn.session._settings", "OPS"),
     ("train", "resume"): run_folders,
     ("train", "init_from"): run_folders,
     ("predict", "folder"): run_folders,

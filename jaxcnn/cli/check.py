@@ -14,8 +14,8 @@ from rich.table import Table
 
 from jaxcnn._names import unknown
 from jaxcnn.cli._devices import devices
-from jaxcnn.cli._display import FittingProgress
 from jaxcnn.cli._failure import Failure
+from jaxcnn.session._display import FittingProgress
 
 if TYPE_CHECKING:
     from jaxcnn.check import Comparison

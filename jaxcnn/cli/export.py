@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from jaxcnn.cli._devices import devices
-from jaxcnn.cli._folder import warn_of_unfinished
+from jaxcnn.session._folder import warn_of_unfinished
 
 
 def export(

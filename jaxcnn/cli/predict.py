@@ -16,7 +16,7 @@ from rich.table import Table
 from jaxcnn import _whole
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure, refuse_no_new_png
-from jaxcnn.cli._folder import warn_of_unfinished
+from jaxcnn.session._folder import warn_of_unfinished
 
 if TYPE_CHECKING:
     import numpy as np

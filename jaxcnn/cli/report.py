@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from jaxcnn.cli._devices import devices
-from jaxcnn.cli._display import FittingProgress
+from jaxcnn.session._display import FittingProgress
 
 
 def report(

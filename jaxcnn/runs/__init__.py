@@ -1,4 +1,4 @@
-"""A run's folder: what `jaxcnn train` writes, and what the other commands read.
+"""A run's folder: what `jaxcnn train` and `jaxcnn.session.train` write, and what the other commands read.
 
     config.json      what was trained, on what, how, by which versions, and the run's status
     metrics.jsonl    a line per epoch

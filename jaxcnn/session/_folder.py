@@ -1,4 +1,4 @@
-"""A run's folder as `jaxcnn train` finds, takes and guards it."""
+"""A run's folder as a training finds, takes and guards it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxcnn.cli._failure import Failure
-from jaxcnn.cli._place import Place, warn
-from jaxcnn.cli._settings import Settings
+from jaxcnn.session._error import SessionError
+from jaxcnn.session._place import Place, warn
+from jaxcnn.session._settings import Settings
 
 if TYPE_CHECKING:
     from jaxcnn.runs import Run
 
 
 def refuse_odd_name(folder: Path) -> None:
-    """Raise Failure unless the folder's whole path is UTF-8: what writes checkpoints knows no other."""
+    """Raise SessionError unless the folder's whole path is UTF-8: what writes checkpoints knows no other."""
     try:
         str(folder.absolute()).encode()
     except UnicodeEncodeError as error:
-        raise Failure(f"{folder.absolute()} is not in UTF-8, as checkpoints must be: give another folder") from error
+        raise SessionError(
+            f"{folder.absolute()} is not in UTF-8, as checkpoints must be: give another folder"
+        ) from error
 
 
 def folder_of(settings: Settings, out: Path | None, resume: Path | None, place: Place) -> Path:
@@ -41,7 +43,7 @@ def locked(folder: Path, place: Place) -> Iterator[None]:
     """Nobody else trains in this folder meanwhile; the lock goes with the process, however it ends.
 
     Raises:
-        Failure: somebody does.
+        SessionError: somebody does.
     """
     try:
         import fcntl
@@ -58,7 +60,9 @@ def locked(folder: Path, place: Place) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Failure(f"{folder} is being trained in by another process: wait for its end, or stop it") from None
+            raise SessionError(
+                f"{folder} is being trained in by another process: wait for its end, or stop it"
+            ) from None
         yield
     finally:
         os.close(handle)

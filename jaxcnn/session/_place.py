@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
-from jaxcnn.cli._failure import Failure
-from jaxcnn.cli._settings import Settings
+from jaxcnn.session._devices import devices as started
+from jaxcnn.session._error import SessionError
+from jaxcnn.session._settings import Settings
 
 if TYPE_CHECKING:
     import jax
@@ -36,24 +37,23 @@ def place_of(settings: Settings, devices: int | None) -> Place:
     """The devices to use.
 
     Raises:
-        Failure: there are fewer, or they cannot share a batch equally.
+        SessionError: there are fewer, or they cannot share a batch equally.
     """
     import jax
 
-    from jaxcnn.cli import _devices
     from jaxcnn.train import mesh_of
 
-    found = _devices.devices()
+    found = started()
     processes = jax.process_count()
     wanted = devices or (len(found) if processes > 1 else 1)
     if wanted > len(found):
         hint = f"; JAX_NUM_CPU_DEVICES={wanted} makes a CPU so many" if found[0].platform == "cpu" else ""
-        raise Failure(f"--devices {wanted}, but jax finds {len(found)}{hint}")
+        raise SessionError(f"`devices` {wanted}, but jax finds {len(found)}{hint}")
     if processes > 1 and wanted != len(found):
-        raise Failure(f"several processes use all their {len(found)} devices, got --devices {wanted}")
+        raise SessionError(f"several processes use all their {len(found)} devices, got `devices` {wanted}")
     if settings.batch_size % wanted:
-        raise Failure(
-            f"{wanted} devices cannot share a batch of {settings.batch_size} equally: give another --batch-size"
+        raise SessionError(
+            f"{wanted} devices cannot share a batch of {settings.batch_size} equally: give another `batch_size`"
         )
     mesh = mesh_of(found[:wanted]) if wanted > 1 else None
     return Place(mesh, jax.process_index(), processes)

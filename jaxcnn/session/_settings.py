@@ -1,4 +1,4 @@
-"""What a training is to be: the options of `jaxcnn train` that its result depends on, in words of config.json."""
+"""What a training is to be: the options that its result depends on, in words of config.json."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcnn._names import unknown
-from jaxcnn.cli._failure import Failure
+from jaxcnn.session._error import SessionError
 
 
 class Defaults(NamedTuple):
@@ -80,7 +80,7 @@ class Settings(NamedTuple):
         """Those of a run, by its config.json, which is at `path`.
 
         Raises:
-            Failure, RunError: something is missing, or no run is trained so.
+            SessionError, RunError: something is missing, or no run is trained so.
         """
         from jaxcnn import runs
 
@@ -92,25 +92,25 @@ class Settings(NamedTuple):
                 case [str(name), int() | float() as limit]:
                     values["clip"] = (name, float(limit))
                 case other:
-                    raise Failure(f"{path} is damaged: clip is {other!r:.60}, not a name and a limit")
+                    raise SessionError(f"{path} is damaged: clip is {other!r:.60}, not a name and a limit")
         for name, least in LEAST.items():
             if values.get(name) is not None and not least <= values[name] <= MAX_SEED:
-                raise Failure(f"{path} is damaged: {name} is {values[name]!r:.60}")
+                raise SessionError(f"{path} is damaged: {name} is {values[name]!r:.60}")
         try:
             return checked(cls(**values))
-        except Failure as failure:
-            raise Failure(f"{path} is damaged: {failure}") from failure
+        except SessionError as error:
+            raise SessionError(f"{path} is damaged: {error}") from error
 
 
 def settle(asked: Mapping[str, Any]) -> Settings:
     """The settings asked for, and for those not asked for what they default to.
 
     Raises:
-        Failure: an unknown name, a number out of range, or options that do not go together.
+        SessionError: an unknown name, a number out of range, or options that do not go together.
     """
     net = asked.get("net", "single_filter")
     if net not in DEFAULTS:
-        raise Failure(unknown("net", net, DEFAULTS))
+        raise SessionError(unknown("net", net, DEFAULTS))
     return checked(Settings(**({"net": net, "data": "mnist-10k"} | DEFAULTS[net]._asdict() | dict(asked))))
 
 
@@ -118,50 +118,35 @@ def checked(settings: Settings) -> Settings:
     """The same settings.
 
     Raises:
-        Failure: an unknown name, a number out of range, or options that do not go together.
+        SessionError: an unknown name, a number out of range, or options that do not go together.
     """
     from jaxcnn.train import CLIPS, OPTIMIZERS, PRECISIONS, SCHEDULES
 
     for option, value, known in (
         ("net", settings.net, DEFAULTS),
         ("optimizer", settings.optimizer, OPTIMIZERS),
-        ("--ops", settings.ops, OPS),
+        ("`ops`", settings.ops, OPS),
         ("schedule", settings.schedule, SCHEDULES),
-        ("--precision", settings.precision, PRECISIONS),
+        ("`precision`", settings.precision, PRECISIONS),
         ("clip", settings.clip[0] if settings.clip else "clip", CLIPS),
     ):
         if value not in known:
-            raise Failure(unknown(option, value, known))
+            raise SessionError(unknown(option, value, known))
     if not 0 < settings.learning_rate <= MAX_RATE:
-        raise Failure(f"--learning-rate must be positive and finite in float32, got {settings.learning_rate!r:.60}")
+        raise SessionError(
+            f"`learning_rate` must be positive and finite in float32, got {settings.learning_rate!r:.60}"
+        )
     if settings.clip and not 0 < settings.clip[1] <= MAX_RATE:
-        raise Failure(f"--clip's limit must be positive and finite in float32, got {settings.clip[1]!r:.60}")
+        raise SessionError(f"`clip`'s limit must be positive and finite in float32, got {settings.clip[1]!r:.60}")
     if settings.warmup_steps and not settings.schedule.startswith("warmup_"):
-        raise Failure(
-            f"--warmup-steps needs a schedule that warms up, as warmup_cosine_decay_schedule, got {settings.schedule}"
+        raise SessionError(
+            f"`warmup_steps` needs a schedule that warms up, as warmup_cosine_decay_schedule, got {settings.schedule}"
         )
     if settings.schedule.startswith("warmup_") and not settings.warmup_steps:
-        raise Failure(f"--schedule {settings.schedule} needs --warmup-steps")
+        raise SessionError(f"`schedule` {settings.schedule} needs `warmup_steps`")
     if settings.early_stopping and not settings.validation:
-        raise Failure("--early-stopping needs --validation: it watches the loss of images that are set aside")
+        raise SessionError("`early_stopping` needs `validation`: it watches the loss of images that are set aside")
     return settings
-
-
-def parse_clip(text: str) -> tuple[str, float]:
-    """`--clip`'s NAME=LIMIT.
-
-    Raises:
-        Failure: it is written otherwise.
-
-    Example:
-        >>> parse_clip("clip_by_global_norm=1")
-        ('clip_by_global_norm', 1.0)
-    """
-    name, equals, limit = text.partition("=")
-    try:
-        return name, float(limit)
-    except ValueError:
-        raise Failure(f"--clip must be NAME=LIMIT, as clip_by_global_norm=1.0, got {text!r}") from None
 
 
 def differences(asked: Mapping[str, Any], settings: Settings) -> list[str]:

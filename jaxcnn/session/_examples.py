@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from jaxcnn.cli._failure import Failure
-from jaxcnn.cli._settings import Settings
+from jaxcnn.session._error import SessionError
+from jaxcnn.session._settings import Settings
 
 if TYPE_CHECKING:
     import jax
@@ -38,7 +38,7 @@ class Examples(NamedTuple):
         """The network `name`, with the options that these images and classes ask for.
 
         Raises:
-            Failure: it takes images of another size, or has another number of classes.
+            SessionError: it takes images of another size, or has another number of classes.
         """
         from jaxcnn import runs
 
@@ -48,11 +48,13 @@ class Examples(NamedTuple):
         try:
             net = runs.network(name, {option: fitting[option] for option in fitting.keys() & plain.options.keys()})
         except ValueError as error:
-            raise Failure(str(error)) from error
+            raise SessionError(str(error)) from error
         takes_any = "channels" in plain.options
         if (not takes_any and net.image_shape != shape) or net.options.get("classes", 10) != classes:
             size = "x".join(map(str, shape))
-            raise Failure(f"{name} takes images of 28x28x1 in 10 classes, got {size} in {classes}: give --net lenet")
+            raise SessionError(
+                f"{name} takes images of 28x28x1 in 10 classes, got {size} in {classes}: give `net` lenet"
+            )
         return net
 
 
@@ -73,7 +75,7 @@ def examples_of(settings: Settings, source: Path | None, download: bool, process
     if not settings.validation:
         return Examples(train, in_memory, None, None, test, classes)
     if settings.validation >= len(train):
-        raise Failure(f"--validation must be fewer than the {len(train)} images, got {settings.validation}")
+        raise SessionError(f"`validation` must be fewer than the {len(train)} images, got {settings.validation}")
     # epochs are 1, 2, ...: that of 0 is no epoch's order
     numbers = np.asarray(epoch_order(keys_of(settings)[1], 0, len(train)))
     aside, chosen = np.sort(numbers[: settings.validation]), np.sort(numbers[settings.validation :])
@@ -81,14 +83,16 @@ def examples_of(settings: Settings, source: Path | None, download: bool, process
 
 
 def check_steps(settings: Settings, examples: Examples) -> None:
-    """Raise Failure unless the training has a step, as many as can be counted, and more than it warms up for."""
+    """Raise SessionError unless the training has a step, as many as can be counted, and more than it warms up for."""
     if settings.batch_size > examples.number:
-        raise Failure(f"--batch-size must be at most the {examples.number} images, got {settings.batch_size}")
+        raise SessionError(f"`batch_size` must be at most the {examples.number} images, got {settings.batch_size}")
     steps = steps_of(settings, examples)
     if steps > MAX_STEPS:
-        raise Failure(f"--epochs {settings.epochs} are {steps:,} steps, more than the {MAX_STEPS:,} that are counted")
+        raise SessionError(
+            f"`epochs` {settings.epochs} are {steps:,} steps, more than the {MAX_STEPS:,} that are counted"
+        )
     if settings.warmup_steps >= steps:
-        raise Failure(f"--warmup-steps must be fewer than the {steps} steps, got {settings.warmup_steps}")
+        raise SessionError(f"`warmup_steps` must be fewer than the {steps} steps, got {settings.warmup_steps}")
 
 
 def steps_of(settings: Settings, examples: Examples) -> int:

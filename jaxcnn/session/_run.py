@@ -11,23 +11,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.console import Console
 
 from jaxcnn._whole import WHOLE
-from jaxcnn.cli._display import Display
-from jaxcnn.cli._examples import Examples, keys_of, steps_of
-from jaxcnn.cli._failure import Failure
-from jaxcnn.cli._folder import interrupted
-from jaxcnn.cli._interrupt import interrupt
-from jaxcnn.cli._keeping import Keeping
-from jaxcnn.cli._place import Place, warn
-from jaxcnn.cli._settings import Settings
+from jaxcnn.session._before import before
+from jaxcnn.session._display import Display
+from jaxcnn.session._error import TrainingError
+from jaxcnn.session._examples import Examples, keys_of, steps_of
+from jaxcnn.session._folder import interrupted
+from jaxcnn.session._interrupts import Interrupts
+from jaxcnn.session._keeping import Keeping
+from jaxcnn.session._place import Place, warn
+from jaxcnn.session._settings import Settings
 
 if TYPE_CHECKING:
     from jaxcnn import runs
     from jaxcnn.checkpoints import Checkpoint, Checkpoints
     from jaxcnn.data import Split
     from jaxcnn.train import Report, Step, TrainState
-
-
-MAX_UNSAVED = 2  # epochs in metrics.jsonl while the first checkpoint is being written
 
 
 class Session(NamedTuple):
@@ -38,6 +36,7 @@ class Session(NamedTuple):
     place: Place
     keeping: Keeping
     console: Console
+    interrupts: Interrupts
 
     @property
     def steps_per_epoch(self) -> int:
@@ -45,19 +44,24 @@ class Session(NamedTuple):
         return self.examples.number // self.settings.batch_size
 
 
-def run(session: Session, recorder_of: Callable[..., runs.Recorder], checkpoints: Checkpoints) -> runs.Recorder:
-    """Train to the end.
+def run(
+    session: Session, recorder_of: Callable[..., runs.Recorder], checkpoints: Checkpoints
+) -> tuple[runs.Recorder, runs.Run]:
+    """Train to the end: the record, and the run with the parameters that it ends with.
 
     Args:
         session: what to do.
         recorder_of: makes the `runs.Recorder` from what it needs of a checkpoint, as keywords.
 
     Raises:
-        Failure: interrupted, or the loss is not finite; what there is has been saved.
-        CheckpointError, RunError: the folder cannot be written, or its checkpoints are of another training.
+        TrainingError: the loss is not finite, or what is streamed cannot be read; what there is has been saved.
+        SessionError, CheckpointError, RunError: the folder cannot be written, or its checkpoints are of another
+            training.
+        KeyboardInterrupt: stopped, with what has been saved.
     """
     import jaxcnn.ops
     import jaxcnn.reference
+    from jaxcnn import runs
     from jaxcnn import train as training
 
     settings, examples, place = session.settings, session.examples, session.place
@@ -73,7 +77,7 @@ def run(session: Session, recorder_of: Callable[..., runs.Recorder], checkpoints
     found, complaints = checkpoints.newest(fresh)
     for complaint in complaints:
         warn(complaint, place)
-    recorder = recorder_of(**_before(session, found, checkpoints))
+    recorder = recorder_of(**before(settings, session.steps_per_epoch, found, checkpoints.folder.parent))
     if found:
         session.console.print(f"goes on from the checkpoint at step {found.step}")
     reports = _reports(session, step, found, fresh, recorder)
@@ -91,7 +95,7 @@ def run(session: Session, recorder_of: Callable[..., runs.Recorder], checkpoints
     if place.leads:
         _draw(recorder, examples, logits.argmax(axis=-1))
     recorder.end_as("finished")  # last of all: a run that is killed before this line can be gone on with
-    return recorder
+    return recorder, runs.Run(recorder.folder, recorder.config, network, params, net_state)
 
 
 def initial_parameters(settings: Settings, examples: Examples) -> tuple[Any, Any]:
@@ -118,26 +122,28 @@ def _follow(
     """Take note of each report, to the last one's state; None where nothing was left to train.
 
     Raises:
-        Failure: interrupted, the loss is not finite, or what is streamed cannot be read.
+        TrainingError: the loss is not finite, or what is streamed cannot be read.
+        KeyboardInterrupt: stopped, with what has been saved.
     """
     from jaxcnn import runs
     from jaxcnn.data import DataError
     from jaxcnn.train import NotFiniteError
 
     settings, every, state = session.settings, session.keeping.checkpoint_every, None
+    interrupts = session.interrupts
     try:
-        with interrupt, Display(session.console, settings.epochs) as display:
+        with interrupts, Display(session.console, settings.epochs) as display:
             if session.place.processes > 1:  # which stop together
-                interrupt.save_first()
+                interrupts.save_first()
             for report in reports:
-                interrupt.save_first()
+                interrupts.save_first()
                 state = report.state
                 recorder.add(report, validate(state) if report.ends_epoch else None)
                 display.show(report, recorder.images_per_second)
                 if report.ends_epoch:
                     display.end_epoch(recorder.metrics[-1])
                     events.add(recorder.metrics[-1])
-                is_asked = _any_process(interrupt.asked, session.place)
+                is_asked = _any_process(interrupts.asked, session.place)
                 if is_asked:
                     recorder.stop_at(report)
                 if report.ends_epoch or is_asked or (every and report.step % every == 0):
@@ -152,19 +158,18 @@ def _follow(
     except KeyboardInterrupt:
         checkpoints.wait()
         recorder.end_as("interrupted")
-        raise Failure(interrupted(recorder.folder), interrupt.code or 130) from None
+        raise KeyboardInterrupt(interrupted(recorder.folder)) from None
     except DataError as error:
         checkpoints.wait()
         recorder.end_as("interrupted")
-        raise Failure(f"{error}; then jaxcnn train --resume {recorder.folder} goes on", 1) from error
+        raise TrainingError(f"{error}; then jaxcnn train --resume {recorder.folder} goes on") from error
     except NotFiniteError as error:
         with WHOLE:
             recorder.end_as("failed")
         kept = runs.kept(recorder.folder)
-        raise Failure(
-            f"{error}: try a --learning-rate below {settings.learning_rate:g}"
-            + (f"; {recorder.folder} keeps {kept}" if kept else ""),
-            1,
+        raise TrainingError(
+            f"{error}: try a `learning_rate` below {settings.learning_rate:g}"
+            + (f"; {recorder.folder} keeps {kept}" if kept else "")
         ) from error
     return state
 
@@ -189,42 +194,6 @@ def _rates(settings: Settings, examples: Examples) -> Any:
         steps=steps_of(settings, examples),
         warmup_steps=settings.warmup_steps,
     )
-
-
-def _before(session: Session, found: Checkpoint | None, checkpoints: Checkpoints) -> dict[str, Any]:
-    """What a `Recorder` needs to know of the training before the checkpoint."""
-    from jaxcnn import runs
-
-    folder = checkpoints.folder.parent
-    lines = runs.read_metrics(folder) if (folder / runs.METRICS).exists() else []
-    if found is None:
-        if len(lines) > MAX_UNSAVED:
-            raise Failure(
-                f"{folder} has {len(lines)} epochs and no checkpoint to go on from; it would begin anew and overwrite "
-                "them: begin a new run"
-            )
-        return {}
-    trained_as = found.note["settings"]
-    may_differ = {"epochs"} if session.settings.schedule == "constant_schedule" else set()
-    changed = [
-        f"{name} is {value} in config.json, {trained_as.get(name)} in the checkpoint"
-        for name, value in session.settings.to_config().items()
-        if trained_as.get(name) != value and name not in may_differ
-    ]
-    if changed:
-        raise Failure(f"{folder} cannot go on: {'; '.join(changed)}")
-    steps_per_epoch = session.steps_per_epoch
-    lines = [
-        {name: value for name, value in line.items() if name != "interrupted"}
-        for line in lines
-        if line["step"] <= found.step and line["step"] % steps_per_epoch == 0
-    ]
-    if [line["step"] for line in lines] != list(range(steps_per_epoch, found.step + 1, steps_per_epoch)):
-        epochs = found.step // steps_per_epoch
-        raise Failure(
-            f"{folder / runs.METRICS} does not have the {epochs} epochs before the checkpoint's step {found.step}"
-        )
-    return {"metrics": lines, "step": found.step, "seconds": found.note["seconds"]}
 
 
 def _reports(

@@ -1,8 +1,9 @@
-"""How a command goes on: a bar on a terminal, whatever its width; of training also a line per epoch, anywhere."""
+"""How a command goes on: a bar on a terminal or in a notebook; of training also a line per epoch, anywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ class FittingProgress(Progress):
     def __init__(self, *columns: ProgressColumn, given_up: Sequence[ProgressColumn], console: Console) -> None:
         """`columns` as they stand, one per bar of any width; of those that may be `given_up` the first goes first."""
         self._all, self._given_up, self._terminal = columns, given_up, console
-        super().__init__(*columns, console=console, transient=True, disable=not console.is_terminal)
+        super().__init__(*columns, console=console, transient=True, disable=not _can_be_drawn_anew(console))
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """The line, for the terminal's width now."""
@@ -48,6 +49,12 @@ class FittingProgress(Progress):
             for task in self.tasks
         ]
         return max(widths, default=0) + len(columns) - 1
+
+
+def _can_be_drawn_anew(console: Console) -> bool:
+    """Whether a line can change where it stands: on a terminal, and in a notebook that has widgets."""
+    is_live = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+    return is_live and not console.quiet
 
 
 class Display:

@@ -1,4 +1,4 @@
-"""What `jaxcnn train` says of a training before it begins, and after it has ended."""
+"""What is said of a training before it begins, and after it has ended."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from jaxcnn.cli._examples import Examples
-from jaxcnn.cli._place import Place
-from jaxcnn.cli._settings import Settings
+from jaxcnn.session._examples import Examples
+from jaxcnn.session._place import Place
+from jaxcnn.session._settings import Settings
 
 if TYPE_CHECKING:
     from jaxcnn import runs

@@ -1,4 +1,4 @@
-"""What is kept along the way: the options of `jaxcnn train` that its result does not depend on, as in config.json."""
+"""What is kept along the way: the options that a training's result does not depend on, as in config.json."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxcnn.cli._failure import Failure
+from jaxcnn.session._error import SessionError
 
 KINDS: dict[str, tuple[type, ...]] = {
     "checkpoint_every": (int, type(None)),
@@ -31,7 +31,7 @@ class Keeping(NamedTuple):
         """That of a run, by its config.json, which is at `path`; what it does not say is as by default.
 
         Raises:
-            Failure, RunError: nothing can be kept so.
+            SessionError, RunError: nothing can be kept so.
         """
         from jaxcnn import runs
 
@@ -39,5 +39,5 @@ class Keeping(NamedTuple):
         runs.require(path, config, {name: KINDS[name] for name in values})
         for name in ("checkpoint_every", "keep"):
             if values.get(name) is not None and values[name] < 1:
-                raise Failure(f"{path} is damaged: {name} is {values[name]!r:.60}")
+                raise SessionError(f"{path} is damaged: {name} is {values[name]!r:.60}")
         return cls(**values)
