@@ -63,7 +63,7 @@ def train(
         validation: how many training images are set aside and evaluated on after each epoch.
         early_stopping: stop after so many epochs without a lower validation loss, and keep the best epoch's parameters.
         seed: what parameters and shuffling are drawn from.
-        ops: "manual" for gradients by hand, "reference" for autodiff's.
+        ops: "manual" for hand-derived gradients, "reference" for autodiff's.
         stream: whether batches are read from the disk as they are needed.
         out: the folder to write, new or empty; the next `runs/<net>-<data>-<n>` by default.
         resume: the folder of a run to go on with, from its newest checkpoint.
