@@ -19,7 +19,6 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from jaxcnn.ops._conv._problem import Problem
-from jaxcnn.ops._lib._meshes import varying_alike
 
 CHUNK_BYTES = 2**20 * (os.cpu_count() or 1)
 
@@ -69,13 +68,16 @@ def in_chunks(f: OfImages, chunk: int, *arrays: jax.Array) -> tuple[Arrays, Arra
         put = [lax.dynamic_update_slice_in_dim(whole, part, start, 0) for whole, part in zip(of_each, own, strict=True)]
         return put, [total + part for total, part in zip(sums, more, strict=True)]
 
-    own, more = jax.eval_shape(lambda: of(0, chunk))
-    zeros = [jnp.zeros((batch, *part.shape[1:]), part.dtype) for part in own]
-    zeros += [jnp.zeros(part.shape, part.dtype) for part in more]
-    of_one_type = list(varying_alike(*arrays, *zeros)[len(arrays) :])  # that of the chunks, under shard_map too
-    found = of_one_type[: len(own)], of_one_type[len(own) :]
-    found = lax.fori_loop(0, batch // chunk, lambda i, found: with_more(found, i * chunk, chunk), found)
+    # the first chunk outside of the loop, where XLA:CPU is faster; the sums have its type, under shard_map too
+    own, sums = of(0, chunk)
+    of_each = [lax.pad(part, jnp.zeros((), part.dtype), _after(part, batch - chunk)) for part in own]
+    found = lax.fori_loop(1, batch // chunk, lambda i, found: with_more(found, i * chunk, chunk), (of_each, sums))
     return with_more(found, batch - batch % chunk, batch % chunk) if batch % chunk else found
+
+
+def _after(array: jax.Array, more: int) -> list[tuple[int, int, int]]:
+    """lax's padding by so many images."""
+    return [(0, more, 0), *[(0, 0, 0)] * (array.ndim - 1)]
 
 
 def _by_chunks_of_examples(
