@@ -165,7 +165,10 @@ def train(
             stand_by()
             others.join()
             among.callback(part)
-        carry_out(plan, console_of(progress=True), interrupt)
+        try:
+            carry_out(plan, console_of(progress=True), interrupt)
+        except KeyboardInterrupt as error:  # of which click would make an Abort without its words
+            raise Failure(str(error), interrupt.code or 130) from None
 
 
 def _clip(text: str) -> tuple[str, float]:
