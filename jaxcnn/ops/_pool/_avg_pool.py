@@ -116,11 +116,10 @@ def avg_pool(
     x = image_array("avg_pool", "x", x)
     hint_at_one_image("avg_pool", x.shape, window)
     plain = Window.of("avg_pool", x.shape, window, stride, padding, may_see_nothing=True)
-    left = plain.padding
-    if ceil:
-        x, left = cropped(x, plain)
-        plain = Window.of("avg_pool", x.shape, window, stride, left, may_see_nothing=True)
-    geometry = Window.of("avg_pool", x.shape, window, stride, left, ceil=ceil, may_see_nothing=count_include_pad)
+    if ceil and not plain.is_symbolic:
+        x, padding = cropped(x, plain)
+        plain = Window.of("avg_pool", x.shape, window, stride, padding, may_see_nothing=True)
+    geometry = Window.of("avg_pool", x.shape, window, stride, padding, ceil=ceil, may_see_nothing=count_include_pad)
     counted = plain.padding if count_include_pad else ((0, 0),) * len(plain.shape)
     x = dividing(x, (x.shape[0], *geometry.out, x.shape[-1]))
     return _avg_pool(Averages(geometry, _positive(counted)), x)

@@ -150,8 +150,8 @@ def max_pool(
     hint_at_one_image("max_pool", x.shape, window)
     geometry = Window.of("max_pool", x.shape, window, stride, padding, dilation)
     if ceil:
-        x, left = cropped(x, geometry)
-        geometry = Window.of("max_pool", x.shape, window, stride, left, dilation, ceil=True)
+        x, padding = (x, padding) if geometry.is_symbolic else cropped(x, geometry)
+        geometry = Window.of("max_pool", x.shape, window, stride, padding, dilation, ceil=True)
     if ties not in TIES:
         refuse("max_pool", f"ties must be one of {', '.join(map(repr, TIES))}, got {ties!r}{did_you_mean(ties, TIES)}")
     x = dividing(x, (x.shape[0], *geometry.out, x.shape[-1]))
