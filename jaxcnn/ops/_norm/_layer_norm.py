@@ -16,7 +16,10 @@ Backward    With t = dy scale, the cotangent of h: r and mu depend on x,
             or the root of e, to 1 or little more, which neither overflows nor rounds; and with the first mean's own
             rounding error, the mean of what it leaves, subtracted too.
 
-Residuals   x and scale, and for each normalized group c, the two parts of mu c, r / c and r
+            Of numbers that are all equal h is 0 exactly, without the mean's rounding errors, and r = e^(-1/2); both
+            keep the derivatives above, r that of second order too.
+
+Residuals   x and scale, and for each normalized group c, the two parts of mu c, r / c (0 for equal numbers) and r
 Conventions v is the mean square of x - mu (no Bessel correction); means and sums in float32 or wider; y, dx, dscale and
             dbias come back in the dtypes of x, x, scale and bias
 Sources     [R] 1.9 names it; the formulas are ours, after Ba, Kiros and Hinton, "Layer Normalization" (2016).
