@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from jaxcnn.cli._devices import devices
+from jaxcnn.cli._own import Imports, import_own
 from jaxcnn.session._folder import warn_of_unfinished
 
 
@@ -19,6 +20,7 @@ def export(
         Path | None,
         typer.Option(metavar="FILE", help="The file to write; must not exist.", show_default="RUN/network.jax_export"),
     ] = None,
+    modules: Imports = None,
 ) -> None:
     """Write a trained network as one file that predicts on CPU, GPU and TPU without jaxcnn.
 
@@ -29,6 +31,7 @@ def export(
     from jaxcnn import export as library
     from jaxcnn import runs
 
+    import_own(modules or ())
     run = runs.read(folder)
     warn_of_unfinished(run)
     file = folder / library.NETWORK if out is None else out

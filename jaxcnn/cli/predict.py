@@ -16,6 +16,7 @@ from rich.table import Table
 from jaxcnn import _whole
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure, refuse_no_new_png
+from jaxcnn.cli._own import Imports, import_own
 from jaxcnn.session._folder import warn_of_unfinished
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def predict(
         Path | None, typer.Option(metavar="FILE.png", help="Draw what the network saw; must not exist.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
+    modules: Imports = None,
 ) -> None:
     """Name the digit on each picture, a photo or a drawing.
 
@@ -84,6 +86,7 @@ def predict(
     if show is not None:
         refuse_no_new_png("--show", show)
     devices()
+    import_own(modules or ())
     run = runs.read(folder)
     warn_of_unfinished(run)
     if run.network.image_shape != (SIDE, SIDE, 1):

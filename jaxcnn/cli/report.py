@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from jaxcnn.cli._devices import devices
+from jaxcnn.cli._own import Imports, import_own
 from jaxcnn.session._display import FittingProgress
 
 
@@ -23,6 +24,7 @@ def report(
             show_default="RUN/report.html of one run, report.html of several",
         ),
     ] = None,
+    modules: Imports = None,
 ) -> None:
     """Make one page of a run, or of several side by side.
 
@@ -32,6 +34,7 @@ def report(
     devices()
     from jaxcnn import report
 
+    import_own(modules or ())
     if out is None:
         out = folders[0] / "report.html" if len(folders) == 1 else Path("report.html")
     report.refuse_others(out)

@@ -10,6 +10,7 @@ import typer
 
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._interrupt import interrupt
+from jaxcnn.cli._own import import_own
 from jaxcnn.cli._processes import Processes, part, stand_by
 from jaxcnn.session._carry_out import carry_out
 from jaxcnn.session._plan import plan_of
@@ -26,7 +27,10 @@ def _by_net(setting: str) -> str:
 
 def train(
     net: Annotated[
-        str | None, typer.Option(help=f"The network: {', '.join(DEFAULTS)}.", show_default="single_filter")
+        str | None,
+        typer.Option(
+            help=f"The network: {', '.join(DEFAULTS)}; or one of your own, MODULE:NAME.", show_default="single_filter"
+        ),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="The data set: mnist-10k, mnist, fashion_mnist, idx.", show_default="mnist-10k")
@@ -148,6 +152,8 @@ def train(
     is_distributed = distributed or coordinator is not None
     if is_distributed and out is None and resume is None:
         raise Failure("several processes need --out: the folder that all of them know")
+    if net is not None and ":" in net:
+        import_own([net])
     plan = plan_of(
         choices,
         {"checkpoint_every": checkpoint_every, "keep": keep, "tensorboard": tensorboard},

@@ -6,6 +6,8 @@
                      state, its arrays too, as net_state/...
     checkpoints/     what training needs to go on from where it was (jaxcnn.checkpoints)
 
+The `name` of a network of one's own is its place, "my_module:my_net"; whoever reads the folder imports my_module first.
+
 config.json has `format` (1), `status` ("running", "finished", "interrupted" or "failed"), `net` (`name`, `options`),
 `data` (`name`, `train_images`, `test_images`, `classes`), `seed`, `ops`, `optimizer`, `learning_rate`, `epochs`,
 `batch_size`, and `versions`, `devices`, `processes` and `cores` (`jaxcnn.provenance.surroundings`); `schedule`,
@@ -41,6 +43,9 @@ from jaxcnn.runs._files import write_whole as write_whole
 from jaxcnn.runs._network import Network as Network
 from jaxcnn.runs._network import Params as Params
 from jaxcnn.runs._network import network as network
+from jaxcnn.runs._own import import_own as import_own
+from jaxcnn.runs._own import is_own as is_own
+from jaxcnn.runs._own import place_of as place_of
 from jaxcnn.runs._record import Recorder as Recorder
 from jaxcnn.runs._record import claim as claim
 from jaxcnn.runs._record import claim_next as claim_next

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from jaxcnn import nets
 from jaxcnn._contract import Apply
 from jaxcnn._names import unknown
 from jaxcnn.nets import gap_cnn
+from jaxcnn.runs._own import is_own, own
 
 Params = dict[str, Any]
 
@@ -44,21 +46,24 @@ class Network(NamedTuple):
 def network(name: str, options: Mapping[str, Any] | None = None) -> Network:
     """The network `name`, with the options that its `init` takes; those not given are written out as they default.
 
+    A network of one's own is "module:name", and its module imported before.
+
     Raises:
-        ValueError: an unknown name or option.
+        ValueError: an unknown name or option, or one that JSON cannot hold.
 
     Example:
         >>> network("lenet", {"hidden": 64}).options
         {'image_shape': [28, 28, 1], 'filters': [32, 64], 'kernel': 3, 'hidden': 64, 'classes': 10}
     """
-    if name not in nets.NETS:
+    if not is_own(name) and name not in nets.NETS:
         raise ValueError(unknown("net", name, nets.NETS))
-    net = nets.NETS[name]
+    net = own(name) if is_own(name) else nets.NETS[name]
     chosen = _keyword_options(net.init)
     for option, value in (options or {}).items():
         if option not in chosen:
             raise ValueError(unknown(f"option of {name}", option, chosen))
-        chosen[option] = _from_json(value)
+        chosen[option] = _from_json(value, has_blocks=not is_own(name))
+    _refuse_what_json_cannot_hold(name, chosen)
     init, apply, init_state = net.init, net.apply, getattr(net, "init_state", tuple)
     return Network(name, _to_json(chosen), *(_with(chosen, function) for function in (init, apply, init_state)))
 
@@ -81,7 +86,16 @@ def _to_json(value: Any) -> Any:
     return [_to_json(part) for part in value] if isinstance(value, tuple) else value
 
 
-def _from_json(value: Any) -> Any:
+def _from_json(value: Any, *, has_blocks: bool) -> Any:
     if isinstance(value, dict):
-        return gap_cnn.Block(**{key: _from_json(part) for key, part in value.items()})
-    return tuple(_from_json(part) for part in value) if isinstance(value, list) else value
+        parts = {key: _from_json(part, has_blocks=has_blocks) for key, part in value.items()}
+        return gap_cnn.Block(**parts) if has_blocks else parts
+    return tuple(_from_json(part, has_blocks=has_blocks) for part in value) if isinstance(value, list) else value
+
+
+def _refuse_what_json_cannot_hold(name: str, chosen: Mapping[str, Any]) -> None:
+    for option, value in chosen.items():
+        try:
+            json.dumps(_to_json(value))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"net {name!r}: its option {option} is no JSON: {error}") from error

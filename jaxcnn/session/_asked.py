@@ -11,7 +11,7 @@ from typing import Any
 from jaxcnn.session._error import SessionError
 from jaxcnn.session._settings import LEAST, MAX_SEED
 
-TEXTS = ("net", "data", "optimizer", "schedule", "precision", "ops")
+TEXTS = ("data", "optimizer", "schedule", "precision", "ops")
 WHOLE_NUMBERS = LEAST | {"checkpoint_every": 1, "keep": 1, "devices": 1}  # and the least of each
 FLAGS = ("stream", "tensorboard", "download")
 PATHS = ("source", "out", "resume", "init_from")
@@ -33,6 +33,8 @@ def as_asked(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_its_kind(name: str, value: Any) -> Any:
     try:
+        if name == "net":
+            return _net(value)
         if name in WHOLE_NUMBERS:
             return _whole_number(name, value)
         if name in FLAGS:
@@ -47,6 +49,15 @@ def _of_its_kind(name: str, value: Any) -> Any:
         return _number(value)
     except (TypeError, ValueError) as error:
         raise SessionError(f"`{name}` must be {_kind_of(name)}, got {value!r:.60}") from error
+
+
+def _net(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    from jaxcnn import nets, runs
+
+    known = {id(net): name for name, net in nets.NETS.items()}
+    return known.get(id(value)) or runs.place_of(value)
 
 
 def _whole_number(name: str, value: Any) -> int:
@@ -71,6 +82,8 @@ def _instance(kind: type, value: Any) -> Any:
 def _kind_of(name: str) -> str:
     if name in WHOLE_NUMBERS:
         return f"a whole number of at least {WHOLE_NUMBERS[name]}"
+    if name == "net":
+        return "a name, a module, a class or a place, as 'my_module:my_net'"
     if name in FLAGS:
         return "True or False"
     if name in TEXTS:

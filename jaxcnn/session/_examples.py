@@ -49,6 +49,9 @@ class Examples(NamedTuple):
             net = runs.network(name, {option: fitting[option] for option in fitting.keys() & plain.options.keys()})
         except ValueError as error:
             raise SessionError(str(error)) from error
+        if runs.is_own(name):
+            _check_own(net, shape, classes)
+            return net
         takes_any = "channels" in plain.options
         if (not takes_any and net.image_shape != shape) or net.options.get("classes", 10) != classes:
             size = "x".join(map(str, shape))
@@ -56,6 +59,32 @@ class Examples(NamedTuple):
                 f"{name} takes images of 28x28x1 in 10 classes, got {size} in {classes}: give `net` lenet"
             )
         return net
+
+
+def _check_own(net: Network, shape: tuple[int, ...], classes: int) -> None:
+    """Raise SessionError unless the user's network makes logits (N, classes) of such images."""
+    import jax
+
+    from jaxcnn._contract import logits_and_state
+
+    if net.image_shape != shape:
+        raise SessionError(
+            f"net {net.name!r} takes images {net.image_shape}, got {shape}: let its init have the keyword image_shape "
+            "or channels"
+        )
+    try:
+        params = jax.eval_shape(net.init, jax.random.key(0))
+        state, x = jax.eval_shape(net.init_state), jax.ShapeDtypeStruct((2, *shape), "float32")
+        logits, _ = jax.eval_shape(
+            lambda params, x, state: logits_and_state(net.apply, params, x, state=state), params, x, state
+        )
+    except Exception as error:  # their code may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SessionError(f"net {net.name!r} cannot be applied to images {(2, *shape)}: {reason:.300}") from error
+    if logits.shape != (2, classes):
+        raise SessionError(
+            f"net {net.name!r} must make logits (2, {classes}) of images {(2, *shape)}, got {logits.shape}"
+        )
 
 
 def examples_of(settings: Settings, source: Path | None, download: bool, processes: int) -> Examples:

@@ -34,7 +34,7 @@ def folder_of(settings: Settings, out: Path | None, resume: Path | None, place: 
     if resume is not None:
         return resume
     if out is None:
-        return runs.claim_next(f"{settings.net}-{settings.data}")
+        return runs.claim_next(f"{settings.net.replace(':', '.').strip('.')}-{settings.data}")
     return runs.claim(out) if place.leads else out
 
 

@@ -49,6 +49,11 @@ def plan_of(
         asked["source"] = str(source.absolute())
     if resume is not None and out is not None:
         raise SessionError("give `resume` or `out`, not both: a run goes on in its own folder")
+    if runs.is_own(asked.get("net", "")):
+        try:
+            runs.import_own(asked["net"])
+        except ValueError as error:
+            raise SessionError(str(error)) from error
     is_done, kept = False, Keeping()
     if resume is None:
         settings = settle(asked)

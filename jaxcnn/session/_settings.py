@@ -24,6 +24,7 @@ DEFAULTS = {
     "gap_cnn": Defaults(epochs=5, batch_size=64, optimizer="adam", learning_rate=0.01),
     "lenet": Defaults(epochs=5, batch_size=64, optimizer="adam", learning_rate=0.001),
 }
+OF_OWN = Defaults(epochs=5, batch_size=64, optimizer="adam", learning_rate=0.001)  # of networks "module:name"
 OPS = ("manual", "reference")
 MAX_SEED = 2**63 - 1  # of jax's keys
 MAX_RATE = float.fromhex("0x1.fffffep127")  # the greatest float32, in which it is computed with
@@ -109,9 +110,8 @@ def settle(asked: Mapping[str, Any]) -> Settings:
         SessionError: an unknown name, a number out of range, or options that do not go together.
     """
     net = asked.get("net", "single_filter")
-    if net not in DEFAULTS:
-        raise SessionError(unknown("net", net, DEFAULTS))
-    return checked(Settings(**({"net": net, "data": "mnist-10k"} | DEFAULTS[net]._asdict() | dict(asked))))
+    defaults = DEFAULTS.get(net, OF_OWN)
+    return checked(Settings(**({"net": net, "data": "mnist-10k"} | defaults._asdict() | dict(asked))))
 
 
 def checked(settings: Settings) -> Settings:
@@ -120,10 +120,11 @@ def checked(settings: Settings) -> Settings:
     Raises:
         SessionError: an unknown name, a number out of range, or options that do not go together.
     """
+    from jaxcnn import runs
     from jaxcnn.train import CLIPS, OPTIMIZERS, PRECISIONS, SCHEDULES
 
     for option, value, known in (
-        ("net", settings.net, DEFAULTS),
+        ("net", settings.net, [settings.net] if runs.is_own(settings.net) else DEFAULTS),
         ("optimizer", settings.optimizer, OPTIMIZERS),
         ("`ops`", settings.ops, OPS),
         ("schedule", settings.schedule, SCHEDULES),

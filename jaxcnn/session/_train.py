@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    net: str | None = None,
+    net: Any = None,
     data: str | None = None,
     *,
     source: str | os.PathLike[str] | None = None,
@@ -51,7 +51,8 @@ def train(
     (`jax.distributed.initialize`), each calls this with the same `out`.
 
     Args:
-        net: one of `jaxcnn.nets.NETS`; "single_filter" by default.
+        net: one of `jaxcnn.nets.NETS`, "single_filter" by default; or a network of one's own, as `jaxcnn.nets` says: a
+            module, a class, or the place of either or of an object, as "my_module:my_net", which is imported.
         data: one of `jaxcnn.data.NAMES`; "mnist-10k" by default.
         source: the folder of idx's files, or of the original ones of mnist or fashion_mnist to prepare.
         download: whether to prepare mnist or fashion_mnist by download.
