@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from jaxcnn import runs
-from jaxcnn.session._display import LEAST_BAR, Display
+from jaxcnn._progress import LEAST_BAR
+from jaxcnn.session._display import Display
 from jaxcnn.train import Report, Totals, TrainState
 
 

@@ -17,9 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn
 
 import jaxcnn.train
-from jaxcnn import JaxcnnError, cli, runs, session
+from jaxcnn import JaxcnnError, _progress, cli, runs, session
 from jaxcnn.cli import train as command_of
-from jaxcnn.session import _display
 from jaxcnn.session._interrupts import NeverAsked
 from tests import command
 
@@ -195,8 +194,8 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
 def test_where_a_bar_is_shown(
     options: dict[str, Any], has_widgets: bool, is_shown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_display, "find_spec", lambda name: object() if has_widgets else None)
-    bar = _display.FittingProgress(BarColumn(), given_up=(), console=Console(**options))
+    monkeypatch.setattr(_progress, "find_spec", lambda name: object() if has_widgets else None)
+    bar = _progress.FittingProgress(BarColumn(), given_up=(), console=Console(**options))
     assert bar.disable is not is_shown
 
 

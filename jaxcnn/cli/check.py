@@ -15,7 +15,7 @@ from rich.table import Table
 from jaxcnn._names import unknown
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
-from jaxcnn.session._display import FittingProgress
+from jaxcnn._progress import FittingProgress
 
 if TYPE_CHECKING:
     from jaxcnn.check import Comparison

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._own import Imports, import_own
-from jaxcnn.session._display import FittingProgress
+from jaxcnn._progress import FittingProgress
 
 
 def report(

@@ -13,12 +13,14 @@ from rich.console import Console
 from jaxcnn._whole import WHOLE
 from jaxcnn.session._before import before
 from jaxcnn.session._display import Display
+from jaxcnn.session._early_stopping import score_of, stops_early
 from jaxcnn.session._error import TrainingError
 from jaxcnn.session._examples import Examples, keys_of, steps_of
 from jaxcnn.session._folder import interrupted
 from jaxcnn.session._interrupts import Interrupts
 from jaxcnn.session._keeping import Keeping
 from jaxcnn.session._place import Place, warn
+from jaxcnn.session._plots import draw
 from jaxcnn.session._settings import Settings
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ def run(
         recorder.add_test(tested, params=params, net_state=net_state, **more)
         events.add(recorder.metrics[-1])
     if place.leads:
-        _draw(recorder, examples, logits.argmax(axis=-1))
+        draw(recorder, examples, logits.argmax(axis=-1))
     recorder.end_as("finished")  # last of all: a run that is killed before this line can be gone on with
     return recorder, runs.Run(recorder.folder, recorder.config, network, params, net_state)
 
@@ -148,11 +150,11 @@ def _follow(
                     recorder.stop_at(report)
                 if report.ends_epoch or is_asked or (every and report.step % every == 0):
                     note = {"seconds": 0.0 if report.ends_epoch else recorder.seconds, "settings": settings.to_config()}
-                    score = _score(recorder.metrics[-1]) if report.ends_epoch else None
+                    score = score_of(recorder.metrics[-1]) if report.ends_epoch else None
                     checkpoints.save(state, report.totals, note, score=score)
                 if is_asked:
                     raise KeyboardInterrupt
-                if _stops_early(recorder.metrics, settings):
+                if stops_early(recorder.metrics, settings):
                     break
         checkpoints.wait()
     except KeyboardInterrupt:
@@ -203,7 +205,7 @@ def _reports(
     from jaxcnn.data import Stream
 
     settings, examples, place, keeping = session.settings, session.examples, session.place, session.keeping
-    if _stops_early(recorder.metrics, settings):
+    if stops_early(recorder.metrics, settings):
         return
     state, totals = (found.state, found.totals) if found else (fresh, None)
     if found and found.step % session.steps_per_epoch == 0:
@@ -236,19 +238,6 @@ def _reports(
         totals=totals,
         mesh=place.mesh,
     )
-
-
-def _score(line: runs.Metrics) -> float:
-    """How good an epoch's network is: by the validation images if there are any."""
-    return -float(line["validation_loss"] if "validation_loss" in line else line["loss"])
-
-
-def _stops_early(metrics: list[runs.Metrics], settings: Settings) -> bool:
-    """Whether the last `early_stopping` epochs were no better than the best one before them."""
-    if not settings.early_stopping or not metrics:
-        return False
-    best = max(range(len(metrics)), key=lambda number: _score(metrics[number]))
-    return len(metrics) - 1 - best >= settings.early_stopping
 
 
 def _here(tree: Any) -> Any:
@@ -284,20 +273,3 @@ def _any_process(asked: bool, place: Place) -> bool:
     from jax.experimental import multihost_utils
 
     return bool(np.any(multihost_utils.process_allgather(np.array(asked))))
-
-
-def _draw(recorder: runs.Recorder, examples: Examples, predictions: Any) -> None:
-    from jaxcnn import plots, runs
-
-    config, tested = recorder.config, recorder.metrics[-1]
-    name = f"{config['net']['name']} on {config['data']['name']}"
-    held_out = runs.held_out(config["data"]["name"])
-    curve = plots.learning_curve(recorder.metrics, title=name, held_out=held_out)
-    confusion = plots.confusion_matrix(
-        examples.test.labels,
-        predictions,
-        examples.classes,
-        title=f"{name}, {held_out}: {tested['test_accuracy']:.2%} of {len(predictions):,}",
-    )
-    for file, figure in (("learning_curve.png", curve), ("confusion_matrix.png", confusion)):
-        runs.write_whole(recorder.folder / file, plots.png(figure))
