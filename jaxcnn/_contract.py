@@ -48,6 +48,14 @@ def logits_and_state(
     return returned
 
 
+def refuse_no_network(name: str, apply: Any, ops: Any) -> None:
+    """Raise a `ValueError` unless `name`, a function of this package, is given a function and a namespace of ops."""
+    if not callable(apply):
+        raise ValueError(f"{name}: apply must be a function, as nets.lenet.apply, got {apply!r}")
+    if not hasattr(ops, "softmax_cross_entropy"):
+        raise ValueError(f"{name}: ops must be jaxcnn.ops or jaxcnn.reference, got {ops!r}")
+
+
 def refuse_other_state(given: Any, returned: Any) -> None:
     """Raise a `ValueError` unless the state that a network returns has the structure, shapes and dtypes of that given.
 

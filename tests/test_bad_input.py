@@ -33,14 +33,16 @@ import pytest
 from jaxtyping import TypeCheckError
 from PIL import Image
 
+import jaxcnn.ops
 from jaxcnn import cli, data, nets, provenance, runs, train
+from jaxcnn._contract import refuse_no_network
 from jaxcnn.checkpoints import Checkpoints
 from jaxcnn.cli import _processes
 from jaxcnn.cli._failure import Failure
 from jaxcnn.photos import MAX_BYTES
 from jaxcnn.session._folder import quiet_orbax
 from jaxcnn.session._settings import DEFAULTS, Settings
-from jaxcnn.train._inputs import checked_examples
+from jaxcnn.train._inputs import checked_examples, refuse_other_kinds
 from tests.command import start
 
 pytestmark = pytest.mark.filterwarnings("default")  # Orbax's own, about what it finds damaged
@@ -869,14 +871,30 @@ def test_the_other_order_of_bytes_and_labels_of_four_bits_train_alike() -> None:
         ({"state": {}}, "state must be as from jaxcnn.train.init_state, got: dict"),
         ({"totals": 3}, "totals must be as from a report's totals, got: int"),
         ({"mesh": 3}, "mesh must be as from jaxcnn.train.mesh_of, got: int"),
+        ({"step": None}, "step must be as from jaxcnn.train.make_train_step, got: NoneType"),
     ],
 )
 def test_what_is_no_number_or_no_state(change: dict[str, Any], message: str) -> None:
     state, step = step_of_single_filter()
     given: dict[str, Any] = {"images": IMAGES, "labels": LABELS, "epochs": 1, "batch_size": 4, "state": state} | change
     with pytest.raises((ValueError, TypeCheckError)) as raised:  # the type checker of these tests may answer first
-        next(train.fit(step=step, **given))
+        next(train.fit(**{"step": step} | given))
     assert isinstance(raised.value, TypeCheckError) or f"fit: {message}" in str(raised.value)
+
+
+def test_what_is_no_step_no_network_and_no_batches() -> None:
+    """Asked of what `fit`, `fit_stream` and `evaluate` ask: the type checker of these tests answers before them."""
+    state, step = step_of_single_filter()
+    with pytest.raises(ValueError, match="^fit: step must be as from jaxcnn.train.make_train_step, got: NoneType"):
+        refuse_other_kinds("fit", state, None, None, None)
+    with pytest.raises(ValueError, match="^evaluate: ops must be jaxcnn.ops or jaxcnn.reference, got None"):
+        refuse_no_network("evaluate", nets.lenet.apply, None)
+    with pytest.raises(ValueError, match="^evaluate: apply must be a function, as nets.lenet.apply, got None"):
+        refuse_no_network("evaluate", None, jaxcnn.ops)
+    with pytest.raises(ValueError, match="^evaluate: params must be as the net's init makes them, got None"):
+        train.evaluate(nets.lenet.apply, None, IMAGES, LABELS)
+    with pytest.raises((ValueError, TypeCheckError), match="batches"):
+        next(train.fit_stream(state, step, None, epochs=1))  # type: ignore[arg-type]
 
 
 def test_what_comes_one_by_one_is_no_array() -> None:

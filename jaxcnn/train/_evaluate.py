@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 import jaxcnn.ops
-from jaxcnn._contract import Apply, logits_and_state
+from jaxcnn._contract import Apply, logits_and_state, refuse_no_network
 from jaxcnn.train._inputs import checked_count, checked_examples, hinted, refuse_bad_labels
 from jaxcnn.train._step import as_floats
 
@@ -63,8 +63,8 @@ def evaluate(
         net_state: of a net that has state: as the state of training has it.
 
     Raises:
-        ValueError: batch_size is not positive, there are no images, or they or the labels are not as `fit` has them; or
-            `apply` does not return logits and a state.
+        ValueError: an argument of another kind; batch_size is not positive, there are no images, or they or the labels
+            are not as `fit` has them; or `apply` does not return logits and a state.
 
     Example:
         >>> import jax, numpy as np
@@ -76,6 +76,9 @@ def evaluate(
         >>> found.accuracy, found.logits.shape
         (1.0, (5, 10))
     """
+    refuse_no_network("evaluate", apply, ops)
+    if params is None:
+        raise ValueError("evaluate: params must be as the net's init makes them, got None")
     batch_size = checked_count("evaluate", "batch_size", batch_size)
     images, labels = checked_examples("evaluate", images, labels)
     with hinted("evaluate", images.shape):

@@ -22,7 +22,7 @@ from jaxcnn.train._inputs import (
     checked_labels,
     hinted,
     refuse_bad_labels,
-    refuse_no_state,
+    refuse_other_kinds,
 )
 from jaxcnn.train._mesh import local_key, replicated
 from jaxcnn.train._read import TOGETHER, Batches, batches_from, epoch_order, on_devices, stacked
@@ -160,7 +160,7 @@ def fit(
             infinite; before anything is compiled.
         NotFiniteError: the loss is not finite; says at which step.
     """
-    refuse_no_state("fit", state, mesh, totals)
+    refuse_other_kinds("fit", state, step, mesh, totals)
     images, labels = checked_examples("fit", images, labels)
     count, batch_size = len(images), checked_count("fit", "batch_size", batch_size)
     if batch_size > count:
@@ -210,7 +210,9 @@ def fit_stream(
         NotFiniteError: the loss is not finite; says at which step.
     """
 
-    refuse_no_state("fit_stream", state, mesh, totals)
+    refuse_other_kinds("fit_stream", state, step, mesh, totals)
+    if not hasattr(batches, "in_order"):
+        raise ValueError(f"fit_stream: batches must be as from jaxcnn.data.stream, got: {type(batches).__name__}")
 
     @lru_cache
     def classes(shape: tuple[int, ...], dtype: np.dtype) -> int | None:

@@ -111,8 +111,10 @@ def checked_count(name: str, what: str, value: Any) -> int:
     return count
 
 
-def refuse_no_state(name: str, state: Any, mesh: Any, totals: Any) -> None:
-    """Raise a `ValueError` where what is given for them is nothing of the kind."""
+def refuse_other_kinds(name: str, state: Any, step: Any, mesh: Any, totals: Any) -> None:
+    """Raise a `ValueError` where one of them is nothing of its kind."""
+    if not callable(step):
+        _refuse(name, f"step must be as from jaxcnn.train.make_train_step, got: {type(step).__name__}")
     for what, value, fields, maker in (
         ("state", state, ("params", "opt_state", "step", "key", "net_state"), "jaxcnn.train.init_state"),
         ("totals", totals, ("loss", "accuracy"), "a report's totals"),

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 import jaxcnn.ops
 import jaxcnn.reference
-from jaxcnn._contract import Apply, logits_and_state, refuse_other_state
+from jaxcnn._contract import Apply, logits_and_state, refuse_no_network, refuse_other_state
 from jaxcnn.train._mesh import AXIS, IN_PARTS, ON_ALL
 
 Batch = dict[str, jax.Array]
@@ -122,13 +122,11 @@ def make_train_step(
         raise ValueError(f"make_train_step: reduction must be 'mean' or 'sum', got {reduction!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"make_train_step: precision must be 'float32' or 'bfloat16', got {precision!r}")
-    for name, given, expected, is_right in (
-        ("apply", apply, "a function, as nets.lenet.apply", callable(apply)),
-        ("optimizer", optimizer, "an optax optimizer, as optax.adam(1e-3)", hasattr(optimizer, "update")),
-        ("ops", ops, "jaxcnn.ops or jaxcnn.reference", hasattr(ops, "softmax_cross_entropy")),
-    ):
-        if not is_right:
-            raise ValueError(f"make_train_step: {name} must be {expected}, got {given!r}")
+    refuse_no_network("make_train_step", apply, ops)
+    if not hasattr(optimizer, "update"):
+        raise ValueError(
+            f"make_train_step: optimizer must be an optax optimizer, as optax.adam(1e-3), got {optimizer!r}"
+        )
     parts = 1 if mesh is None else mesh.shape[AXIS]
     is_shared = parts > 1  # one device has nobody to share with: the program is that of no mesh
     loss_of = ops.softmax_cross_entropy if loss is None else loss
