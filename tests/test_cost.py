@@ -250,6 +250,14 @@ def test_a_winner_among_more_than_255_taps_takes_two_bytes() -> None:
     assert counted.residual_bytes == kept_bytes(lambda x: jaxcnn.ops.max_pool(x, 256, stride=1), x) == 2 * 2 * 45 * 3
 
 
+@pytest.mark.parametrize(("ties", "window", "kept"), [("all", 8, 64 * 81), ("split", 9, 4 * (256 + 64))])
+def test_a_mask_per_tap_is_kept_up_to_the_bound_and_beyond_it_x_and_y(ties: str, window: int, kept: int) -> None:
+    x = shape(1, 16, 16, 1)
+    options: dict[str, Any] = {"stride": 1, "ties": ties}
+    counted = cost.of_op("max_pool", x, window, **options)
+    assert counted.residual_bytes == kept_bytes(lambda x: jaxcnn.ops.max_pool(x, window, **options), x) == kept
+
+
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.__name__)
 def test_a_network_keeps_what_its_ops_keep(net: ModuleType) -> None:
     params, images = _params(net), floats(3, 28, 28, 1)

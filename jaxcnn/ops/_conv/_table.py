@@ -1,17 +1,17 @@
-"""Which algorithm "auto" takes: the first row that fits and can, within the bounds; `direct` where none does.
+"""Which algorithm "auto" takes: that of the first row that fits and is within the bounds; otherwise `direct`.
 
 The measurements are of 2 cores in float32 (`jaxcnn bench ops --tune`; experiments/speed).
 
-- Kernel gradients are never `direct` on a CPU: in a loop's body XLA computes those naively, tens of times slower;
-  `canonical` is the same without that.
-- `winograd2` was never the fastest, `winograd4` of three problems, by at most 1.12. They and `fft` are not here: what
-  they round or spoil reaches further than a window. `toeplitz`, `split` and `phases` are for what is finite
+- On a CPU no row has `direct` for kernel gradients: in a loop's body XLA computes it naively, tens of times slower;
+  `canonical` avoids that.
+- `winograd2` was never the fastest; `winograd4` was for three problems, by at most 1.12 times. They and `fft` are not
+  here: their rounding and NaN reach beyond a window. `toeplitz`, `split` and `phases` run where all is finite
   (`_finite`).
-- A sum of `taps` is fused into all that reads it, and computed again in each: of one channel it is two to four times as
-  fast as `toeplitz` alone, and a third as fast in [V]'s training step.
-- Into a dx that leaves the cache, nine taps put one after another cost more than phases that are written once.
-- Elsewhere `direct` is cuDNN's or the TPU's own, but for dilated kernel gradients on a GPU, as programs compiled for an
-  H100 show (`jaxcnn bench compiled`, experiments/accelerators).
+- XLA fuses a sum of `taps` into each of its readers and computes it in each again. For one channel it is two to four
+  times as fast as `toeplitz` when timed alone, and a third as fast in [V]'s training step.
+- If dx does not fit the cache, adding nine taps to it one by one costs more than writing phases once.
+- On other platforms `direct` is cuDNN's or the TPU's own, except for dilated kernel gradients on CUDA, as programs
+  compiled for an H100 show (`jaxcnn bench compiled`, experiments/accelerators).
 """
 
 from __future__ import annotations
@@ -411,6 +411,14 @@ TABLE = (
         example((1, 8, 8, 8), (3, 3, 8, 32)),
         "im2col",
         Measured(0.30, 1.42, 7.9, 51),
+    ),
+    Row(
+        "cpu",
+        "kernel_gradient",
+        "all others, of more taps than a program spells out",
+        lambda p: True,
+        example((64, 16, 16, 8), (9, 9, 8, 64), padding=4),
+        "canonical",
     ),
     Row(
         "cuda",

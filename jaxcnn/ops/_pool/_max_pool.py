@@ -26,7 +26,7 @@ Residuals   "first": winner, one byte per output up to 255 taps (two up to 65,53
 Conventions NaN propagates forward, and counts as the maximum: the gradient goes to the window's first NaN, or is shared
             by its NaNs. Padding never wins, not even over -inf. The same on every platform. Gradients of windows that
             overlap, and tied taps, are summed in float32 or wider. Windows of many taps: `_max_pool_wide`.
-            "all" is no function's derivative where maxima tie: there it sums to more than one.
+            "all" is not a derivative where maxima tie: there it sums to more than one.
 Sources     [V] 2.2 and 3.3, [R] 1.5.
 """
 
@@ -126,7 +126,7 @@ def max_pool(
         dilation: distance between the window's taps, an int or one per spatial axis.
         ties: who gets the gradient where maxima tie: the "first" in row-major order, "all" of them in full, or all an
             equal share ("split").
-        ceil: whether a last window that hangs over x's end counts, if it begins in x or the padding before it, as under
+        ceil: whether to add a last window that hangs over x's end, if it begins in x or the padding before it, as
             PyTorch's ceil_mode.
 
     Returns:
@@ -267,9 +267,9 @@ def first_maximum(window: Window, x: Image) -> tuple[Pooled, Winner]:
 
 
 def computed_once(winner: Winner, *, greatest: int) -> Winner:
-    """`winner`, none over `greatest`, by an operation that XLA thinks dear.
+    """`winner`, at most `greatest`, by an operation that XLA counts as expensive.
 
-    What is cheap XLA:CPU computes again for each of its readers, from all of x, which then stays until the backward
+    XLA:CPU computes what is cheap again for each reader, here from all of x, which must then stay until the backward
     pass; and it drops an `optimization_barrier` before it fuses.
     """
     modulus = greatest + 1
@@ -296,10 +296,12 @@ def _share_of_winner(number: np.ndarray, is_tap: np.ndarray, winner: jax.Array, 
 
 
 def winner_bytes(args: Arguments, y: Shape) -> int:
-    """Of the winners, or of a mask per tap."""
-    window, axes = args["window"], len(y.shape) - 2
-    taps = prod(window) if isinstance(window, Sequence) else int(window) ** axes
-    return y.size * (np.min_scalar_type(taps).itemsize if args.get("ties", "first") == "first" else taps)
+    """The winners' bytes; with other ties, a mask's per tap, or x's and y's where there are too many taps."""
+    x, window = args["x"], args["window"]
+    taps = prod(window) if isinstance(window, Sequence) else int(window) ** (len(y.shape) - 2)
+    if args.get("ties", "first") == "first":
+        return y.size * np.min_scalar_type(taps).itemsize
+    return y.size * taps if taps <= UNROLLED else (x.size + y.size) * x.dtype.itemsize
 
 
 OP = Op(
