@@ -63,7 +63,7 @@ def steps(result: dict[str, Any]) -> str:
         )
         for row in result["rows"]
     ]
-    return table(("a training step", "ours, ms: min / median", *(f"{way}: min, of ours" for way in ways[1:])), rows)
+    return table(("a training step", "ours, ms: min / median", *(f"{way}: ms, **/ ours**" for way in ways[1:])), rows)
 
 
 def memory(result: dict[str, Any]) -> str:

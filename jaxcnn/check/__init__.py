@@ -2,7 +2,7 @@
 
 check_vjp       raises at the first value or gradient that is off
 comparisons     all that check_vjp looks at, with how far each is off
-Comparison      one of them, and `Kind`, what it is of: a value, a gradient, a difference, or in a transformation
+Comparison      one of them; its `Kind` says what is compared: value, gradient, difference or transformation
 residuals       what a function keeps for its backward pass, by name and bytes
 distinct        numbers with no tie among them and none at zero: away from the kinks of pools and of ReLU
 integers        whole numbers, ties and zeros everywhere: at the kinks, and exact to the last bit

@@ -28,7 +28,7 @@ def at_points(f: Function, args: tuple[PyTree, ...]) -> Callable[[Points, PyTree
 
 
 def stacked_points(args: tuple[PyTree, ...]) -> Points:
-    """Two points: args, and args with every floating leaf reversed, which holds the same numbers elsewhere."""
+    """Two points: args, and args with every floating leaf reversed: the same numbers in other places."""
     return [on_device(np.stack([leaf, np.flip(leaf)]), jnp.result_type(leaf)) for leaf in floats_of(args)]
 
 

@@ -9,11 +9,10 @@ independent. So with eps of the dtype and n counted in the program that computes
 Narrow dtypes keep their sums in float32, and round the results alone: for bfloat16 and float16, sqrt(n) grows to at
 most four and what float32 adds to it.
 
-An array that is smaller than sqrt(eps) of the numbers it was made from may be what a cancelled sum left (a saturated
-softmax's p - y), and all rounding. Then the rounding is measured, not guessed: what f and the reference change by where
-they are computed in float64 instead, or, from float64, in float32 and scaled; 16 times the greater of the two is
-allowed on top of (C1). In the narrow dtypes it is the reference's alone: there f might round what should stay in
-float32, and be excused by its own mistake.
+An array below sqrt(eps) of the numbers it was made from may be what a cancelled sum left (a saturated softmax's p - y):
+nothing but rounding. That is then measured, as the change in f and in the reference when they are computed in float64
+(or, if they were in float64, in float32, and scaled). 16 times the greater change is allowed on top of (C1). In the
+narrow dtypes only the reference's change counts: f might round what should stay in float32, and excuse itself.
 
 NumPy compares on the host, in float64: `jnp.max` of a difference can hide a NaN.
 """
@@ -37,7 +36,7 @@ from jaxcnn.check._subject import Kind, Subject
 
 @dataclass(frozen=True)
 class Comparison:
-    """One number or array held to its witness; `passed` tells how that went.
+    """One number or array compared with its witness; `passed` if they agree.
 
     Attributes:
         kind: what is compared; a `Kind`.
@@ -50,12 +49,12 @@ class Comparison:
         index: where the error is greatest, in the array; () for a number.
         found: what the rule has there.
         expected: what the witness has there.
-        error: the greatest error, in ulps of the array's greatest magnitude, or of the terms of a difference; of what
-            is no float, which must be equal, how far apart.
+        error: the greatest error, in ulps of the array's greatest magnitude, or of the terms of a difference; for ints
+            and bools, which must be equal, the distance.
         allowed: the greatest error that rounding explains, in the same units.
-        wrong: how many elements are further off.
-        size: of how many.
-        reproduce: a function that finds and describes the smallest cotangent that shows it.
+        wrong: how many elements have a greater error.
+        size: how many elements there are.
+        reproduce: finds and describes the smallest cotangent that shows the error.
     """
 
     kind: Kind
@@ -126,11 +125,11 @@ def compare(
     Args:
         subject: what is compared.
         found, expected: the pytrees.
-        whose: words for the second.
+        whose: words for `expected`.
         allowed: in ulps of the narrowest of `dtypes` and of the array's own.
-        dtypes: those that were computed in.
+        dtypes: the dtypes computed in.
         made_from: the numbers that the arrays were computed from: the scale of what a cancelled sum leaves.
-        rounding: measures the rounding in each leaf, asked where an array is small beside that scale.
+        rounding: measures the rounding of each leaf; called if an array is small beside that scale.
         reproduce: describes the error at a path and an index.
 
     Raises:
@@ -256,7 +255,7 @@ def _terms_of(equation: Any) -> int:
 
 
 def _least(dtype: Any) -> float:
-    """Below it a dtype's numbers lose bits: subnormal ones, which XLA may flush to zero, float16's aside."""
+    """The least normal number, as XLA may flush smaller ones to zero; for float16, the least subnormal."""
     if not jnp.issubdtype(dtype, jnp.floating):
         return 0.0
     limits = jnp.finfo(dtype)

@@ -6,8 +6,8 @@ the numbers themselves overflow or lose bits:
 
     large = min(2^17, max(dtype) / 64 g),   tiny = max(2^-40, 64 tiny(dtype) / l)                                (C5)
 
-with g the greatest magnitude among args and the gradient along a cotangent of about 1, or 1, and l the gradient's, or 1
-where that is less.
+with g = max(1, args, gradient) and l = min(1, gradient), each by its greatest magnitude, the gradient along a cotangent
+of about 1.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def sizes(args: PyTree, cotangent: PyTree, gradient: PyTree) -> tuple[float, flo
 
 
 def times(factor: float, cotangent: PyTree) -> PyTree:
-    """By NumPy: for XLA it would be a program per shape."""
+    """By NumPy: XLA would compile a program per shape."""
     return jax.tree.map(lambda leaf: on_device(factor * np.asarray(leaf, np.float64), leaf.dtype), cotangent)
 
 
 def opposite(cotangent: PyTree, size: float, *, exact: bool) -> PyTree:
-    """Of the other sign, its greatest of that size, or, in whole numbers, so many times as large."""
+    """The negative, with `size` as its greatest magnitude; if `exact`, `size` times the negative."""
 
     def turned(leaf: Any) -> jax.Array:
         numbers = np.asarray(leaf, np.float64)

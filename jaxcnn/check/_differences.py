@@ -4,17 +4,17 @@ For a cotangent c, a direction v and phi(t) = <f(args + t v), c>,
 
     D(h) = (phi(h) - phi(-h)) / 2h = <gradient, v> + O(h^2),    (4 D(h/2) - D(h)) / 3 = <gradient, v> + O(h^4)    (C2)
 
-computed in float64 whatever the dtype of args. In each of args' arrays v is as long as its numbers are large (standard
-normals times their root mean square), so that h is a share of them. The rounding of f enters as eps/h of its values, so
+computed in float64 whatever the dtype of args. In each of args' arrays v is standard normals
+times their root mean square, so that h is relative to them. The rounding of f enters as eps/h of its values, so
 h = eps^(3/8) of the dtype that f's values come back in: shorter than the best for (C2), eps^(1/5), to keep off kinks.
 The difference is trusted to 256 eps^(5/8) of the values' and slopes' size: 4e-8 in float64.                      (C3)
-Among many kinks, as of a network's ReLUs, some lie within any h: where the slopes on both sides differ by as much as
-the claim is off, h is divided by 8, up to three times, and the trust multiplied.
+Among many kinks, as a network's ReLUs have, some lie within any h: where the slopes on both sides differ by as much as
+the gradient is off, h is divided by 8, up to three times, and the trust multiplied by 8.
 
 Power. Let the rule's Jacobian be off by E, where args' arrays have a root mean square of 1, and let m directions be
-drawn, each with a cotangent of its own. One shows the difference c'E v; it stays below a trust t with probability at
-most that of |X Y| < t / |E| for two standard normals X and Y, which the worst case, E of rank one, attains: one element
-of the gradient wrong, or all in proportion.
+drawn, each with a cotangent of its own. Each shows an error c'E v, which stays below a trust t with probability at
+most P(|X Y| < t / |E|), X and Y standard normals. That is attained if E has rank one: one element of the gradient is
+wrong, or all are, in proportion.
 
     |E|, in units of the trust (C3)     3       10      100     1000
     unseen in one direction             0.46    0.22    0.036   0.0051
@@ -59,9 +59,7 @@ def differences(part: Part) -> Iterator[Comparison]:
         direction = [_scaled(v, leaf) for v, leaf in zip(direction, floats_of(args), strict=True)]
         found = pull(cotangent)
         size = 1.0 if number % 2 == 0 else sizes(args, cotangent, found)[number // 2 % 2]
-        if (
-            size != 1
-        ):  # where a rule that clips or thresholds shows; brought back to what the differences are taken along
+        if size != 1:  # shows a rule that clips or thresholds; the result is scaled back to the differences' cotangent
             found = times(1 / size, jax.tree.map(partial(jnp.asarray, dtype=float), pull(times(size, cotangent))))
         claimed = _inner(floats_of(found), direction)
         for shorter in _SHORTER:
@@ -137,7 +135,7 @@ def _slope(
 
 
 def _scaled(direction: jax.Array, leaf: Any) -> jax.Array:
-    """Times the root mean square of the array's numbers, or 1 where they are zeros."""
+    """The direction times the array's root mean square, or times 1 if that is zero."""
     mean = np.mean(np.square(np.asarray(leaf, np.float64))) if np.size(leaf) else 0.0
     size = np.sqrt(mean) if 0 < mean < np.inf else 1.0
     return on_device(size * np.asarray(direction, np.float64), direction.dtype)

@@ -1,4 +1,4 @@
-"""The options of a check, which `check_vjp` and `comparisons` share: kept, and refused, in one place."""
+"""The options of a check, which `check_vjp` and `comparisons` share: held and checked in one place."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from jaxcnn.check._pull import Function, PyTree, floats_of
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `check_vjp` takes beside f and args, and says the meaning of.
+    """What `check_vjp` takes beside f and args; its docstring explains them.
 
     Raises:
-        ValueError: an option that is not as there.
+        ValueError: an option that is not as described there.
     """
 
     reference: Function | None = None

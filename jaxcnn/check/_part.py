@@ -1,4 +1,4 @@
-"""One part of a check: a function at a point, beside its reference. The gradient of one is one again."""
+"""One part of a check: a function at a point, with its reference. The gradient of a part is a part."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Part:
         )
 
     def cotangent(self, value: PyTree) -> PyTree:
-        """One for a value, drawn."""
+        """A random one for a value."""
         return (whole_like if self.exact else normals_like)(self.random, value)
 
     def allowed(self, growth: float) -> float:
@@ -66,5 +66,5 @@ class Part:
         return 0.0 if self.exact else allowed_ulps(self.tolerance, growth, self.dtypes)
 
     def subject(self, kind: Kind, words: str) -> Subject:
-        """What a comparison in here is of."""
+        """The subject of a comparison."""
         return Subject(kind, words, self.order, self.dtype)

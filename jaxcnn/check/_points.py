@@ -1,6 +1,6 @@
 """Points to check at: away from every tie and kink, or at them.
 
-NumPy draws: to draw with `jax.random` is a program for XLA to compile for every shape, and took most of a check's time.
+NumPy draws them: for `jax.random` XLA compiles a program per shape, which took most of a check's time.
 """
 
 from __future__ import annotations

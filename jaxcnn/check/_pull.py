@@ -13,7 +13,7 @@ PyTree = Any
 
 
 def is_float(leaf: Any) -> bool:
-    """Whether it can be differentiated in; what is no array at all is held."""
+    """Whether one can differentiate in it; what is not an array is held."""
     try:
         return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.floating))
     except TypeError:
@@ -32,7 +32,7 @@ def with_floats(tree: PyTree, floats: list[Any]) -> PyTree:
 
 
 def vjp(f: Function, args: tuple[PyTree, ...]) -> tuple[PyTree, Callable[[PyTree], tuple[PyTree, ...]]]:
-    """f's value, and its pull of a cotangent (of its floating leaves, None elsewhere) back to args likewise."""
+    """f's value, and what pulls a cotangent back to args; both have None for leaves that are not floats."""
 
     def floats_and_all(floats: list[Any]) -> tuple[list[Any], PyTree]:
         value = f(*with_floats(args, floats))

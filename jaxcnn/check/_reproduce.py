@@ -15,7 +15,7 @@ from jaxcnn.check._pull import Function, PyTree, vjp
 def smallest_cotangent(
     f: Function, reference: Function, args: tuple[PyTree, ...], cotangent: PyTree, path: Any, index: tuple[int, ...]
 ) -> str:
-    """The gradient at a path and an index by halving the cotangent until one element is left, in words and code.
+    """The error at a path and an index, the cotangent halved until one element is left, in words and code.
 
     A gradient is linear in its cotangent, so one half shows at least half of the error; a rule that is not linear may
     lose it on the way, and then the answer says so.
@@ -53,7 +53,7 @@ def smallest_cotangent(
         errors = [error(np.where(np.isin(np.arange(flat.size), half), flat, 0)) for half in halves]
         kept = halves[int(errors[1] > errors[0])]
     one = np.zeros_like(flat)
-    for size in (1.0, float(flat[kept[0]])):  # what is clipped alone shows at its own size alone
+    for size in (1.0, float(flat[kept[0]])):  # a clipped element may show only at its own size
         one[kept] = size
         found, expected = both(one)
         if not (found == expected or np.isnan(found) and np.isnan(expected)):

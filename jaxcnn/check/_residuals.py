@@ -40,10 +40,10 @@ def residuals(f: Function, *args: PyTree) -> tuple[Residual, ...]:
 
     Args:
         f: a function of arrays or pytrees of them.
-        args: where; arrays, or `jax.ShapeDtypeStruct`s: nothing is executed.
+        args: arrays, or `jax.ShapeDtypeStruct`s: nothing is executed.
 
     Returns:
-        a `Residual` each, in the order of the program; what XLA then fuses away or recomputes is its own affair.
+        a `Residual` for each, in the program's order; XLA may then fuse some away or recompute them.
 
     Example:
         >>> import jax.numpy as jnp

@@ -4,8 +4,8 @@
                     to what rounding explains (C1), or in exact mode to the last bit
     differences     central differences of f itself, in float64, along random directions (C2), (C3), (C4)
 
-With `order=n` so are its gradient's gradients: f's vector-Jacobian product is a function of args and cotangent, and is
-checked like one.
+With `order=n` gradients of gradients are checked too: f's vector-Jacobian product is a function of args and cotangent,
+and is checked like f.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def check_vjp(
     directions: int | None = None,
     key: jax.Array | None = None,
 ) -> None:
-    """Hold f's value and gradients to autodiff of a reference and to differences.
+    """Compare f's value and gradients with a reference's and with differences.
 
     Args:
         f: a function of arrays or pytrees of them, differentiable in its floating leaves.
@@ -55,15 +55,14 @@ def check_vjp(
             `distinct`, or, against a reference with the same convention there, go to them with `integers`.
         reference: a plain function that computes the same; only differences are left where None.
         order: 1 for gradients, 2 for their gradients too, and so on.
-        exact: args are whole numbers in float64, and f and the reference must agree to the last bit (a zero's sign
-            aside): no rounding can excuse them. No differences then.
+        exact: args are whole numbers in float64, and f and the reference must agree to the last bit (except a zero's
+            sign), with no allowance for rounding and without differences.
         dtypes: the dtypes to convert args' floating leaves to, each checked in turn; as they are where None.
-        around: transformations to check the rule inside of: any of "jit", "vmap", "scan" and "checkpoint"; value and
-            gradients, whatever the order, at args and at a second point, args with every array reversed (the same
-            point again where that changes nothing).
+        around: transformations to check the rule inside: any of "jit", "vmap", "scan" and "checkpoint"; value and
+            first gradients, at args and at args with every array reversed.
         tolerance: greatest error, in ulps of the greatest magnitude in the array, for a sum of one term; it grows with
             the square root of the number of terms that the reference's program sums.
-        directions: how many random directions the differences are taken along; where None 4, or none if there is a
+        directions: how many random directions the differences are taken along; by default 4, or 0 if there is a
             reference and any floating leaf is narrower than float64.
         key: the random key of cotangents and directions.
 
@@ -101,7 +100,7 @@ def check_vjp(
         directions=directions,
         key=key,
     )
-    with closing(_all(f, args, options)) as found:  # what an exception leaves behind would keep its precision set
+    with closing(_all(f, args, options)) as found:  # or an exception would leave the matmul precision set
         for comparison in found:
             if not comparison.passed:
                 raise AssertionError(str(comparison))
@@ -181,7 +180,7 @@ def _to_order(order: int, part: Part) -> Iterator[Comparison]:
 
 
 def _values(part: Part, value: PyTree) -> Iterator[Comparison]:
-    """What f gives under `jax.vjp`, and, to first order, alone, where no rule's forward runs."""
+    """f's value under `jax.vjp` and, at order 1, alone, where the rule's forward does not run."""
     held_to = partial(
         compare,
         expected=part.plain(*part.args),

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from jaxcnn import _whole
 from jaxcnn._names import unknown
+from jaxcnn._progress import FittingProgress
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
-from jaxcnn._progress import FittingProgress
 
 if TYPE_CHECKING:
     from jaxcnn.bench import Case

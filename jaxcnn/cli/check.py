@@ -13,9 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.table import Table
 
 from jaxcnn._names import unknown
+from jaxcnn._progress import FittingProgress
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
-from jaxcnn._progress import FittingProgress
 
 if TYPE_CHECKING:
     from jaxcnn.check import Comparison

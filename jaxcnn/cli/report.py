@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
+from jaxcnn._progress import FittingProgress
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._own import Imports, import_own
-from jaxcnn._progress import FittingProgress
 
 
 def report(

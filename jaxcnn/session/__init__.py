@@ -3,8 +3,8 @@
     session.train(net="lenet", epochs=2)                       as `jaxcnn train --net lenet --epochs 2`
     session.train(resume="runs/lenet-mnist-10k-1")             goes on, to the same bits
 
-The command and Python use the same: options in Python's spelling, the same folder, checkpoints, validation, early
-stopping and plots, the same bits.
+It takes the command's options, in Python's spelling, and leaves the same folder, checkpoints and plots, to the
+same bits.
 """
 
 from jaxcnn.session._error import SessionError as SessionError

@@ -1,4 +1,4 @@
-"""Options as Python callers give them, made what config.json can hold, or refused."""
+"""Options from Python, converted to what config.json can hold, or refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATHS = ("source", "out", "resume", "init_from")
 
 
 def as_asked(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The same options, each of its kind; None where one is not given.
+    """The same options, each as its own type; None where not given.
 
     Raises:
         SessionError: one is of another kind, or a whole number out of range.

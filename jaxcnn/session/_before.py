@@ -1,4 +1,4 @@
-"""What a run's folder has of the training before the checkpoint that it goes on from."""
+"""What a run's folder has of the training before the checkpoint to resume from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def before(settings: Settings, steps_per_epoch: int, found: Checkpoint | None, f
     """What a `runs.Recorder` needs to know of the training before the checkpoint, as keywords.
 
     Raises:
-        SessionError: the checkpoint, or the folder's metrics, are of another training than config.json's.
+        SessionError: the checkpoint or the folder's metrics belong to another training than config.json.
         RunError: the metrics cannot be read.
     """
     from jaxcnn import runs

@@ -56,13 +56,13 @@ def carry_out(plan: Plan, console: Console, interrupts: Interrupts) -> runs.Run:
         raise SessionError(str(error)) from error
     check_steps(settings, examples)
     if settings.init_from is not None and resume is None:
-        initial_parameters(settings, examples)  # what is wrong with their file is said before there is a folder
+        initial_parameters(settings, examples)  # a fault in their file is reported before there is a folder
     config = _config(plan, examples, place)
     console.quiet = console.quiet or not place.leads
     session = Session(settings, examples, place, keeping, console, interrupts)
 
     def recorder_of(**before: Any) -> runs.Recorder:
-        console.print(headline(settings, examples, place))  # only now is it known to go on
+        console.print(headline(settings, examples, place))  # now it is sure to go on
         return runs.Recorder(folder, config, writes=place.leads, **before)
 
     try:
@@ -79,7 +79,7 @@ def carry_out(plan: Plan, console: Console, interrupts: Interrupts) -> runs.Run:
             held.enter_context(quiet_orbax())
             with Checkpoints(folder, keep=keeping.keep) as checkpoints:
                 recorder, trained = run(session, recorder_of, checkpoints)
-    except (OSError, SystemExit):  # nobody reads any more what is printed: Rich exits then
+    except (OSError, SystemExit):  # the reader of the output has gone: Rich exits then
         interrupts.last_words()
         raise
     except KeyboardInterrupt as error:

@@ -4,7 +4,7 @@ from jaxcnn import JaxcnnError
 
 
 class SessionError(JaxcnnError, ValueError):
-    """A training cannot be done as it is asked for: by its options, its data, its folder or its devices."""
+    """A training cannot be done as asked, because of its options, data, folder or devices."""
 
 
 class TrainingError(JaxcnnError, RuntimeError):

@@ -105,14 +105,14 @@ def examples_of(settings: Settings, source: Path | None, download: bool, process
         return Examples(train, in_memory, None, None, test, classes)
     if settings.validation >= len(train):
         raise SessionError(f"`validation` must be fewer than the {len(train)} images, got {settings.validation}")
-    # epochs are 1, 2, ...: that of 0 is no epoch's order
+    # epochs are 1, 2, ...: no epoch uses the order of 0
     numbers = np.asarray(epoch_order(keys_of(settings)[1], 0, len(train)))
     aside, chosen = np.sort(numbers[: settings.validation]), np.sort(numbers[settings.validation :])
     return Examples(train, in_memory, chosen, train.read(aside), test, classes)
 
 
 def check_steps(settings: Settings, examples: Examples) -> None:
-    """Raise SessionError unless the training has a step, as many as can be counted, and more than it warms up for."""
+    """Raise SessionError unless there is a step, at most `MAX_STEPS`, and more steps than the warm-up has."""
     if settings.batch_size > examples.number:
         raise SessionError(f"`batch_size` must be at most the {examples.number} images, got {settings.batch_size}")
     steps = steps_of(settings, examples)

@@ -43,7 +43,7 @@ def locked(folder: Path, place: Place) -> Iterator[None]:
     """Nobody else trains in this folder meanwhile; the lock goes with the process, however it ends.
 
     Raises:
-        SessionError: somebody does.
+        SessionError: another does.
     """
     try:
         import fcntl
@@ -83,7 +83,7 @@ def give_up(folder: Path) -> str:
     """Note in the folder that its training is stopped, wherever it was, and say so."""
     from jaxcnn import runs
 
-    if not (folder / runs.CONFIG).exists():  # what failed has gone
+    if not (folder / runs.CONFIG).exists():  # removed: it kept nothing
         return "interrupted"
     config = runs.read_config(folder)
     if runs.is_finished(config):
@@ -94,10 +94,10 @@ def give_up(folder: Path) -> str:
 
 @contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
-    """Orbax tells in pages of warnings what is said here in a line.
+    """Silence Orbax: it warns in pages of what is said here in a line.
 
-    When one array of a damaged checkpoint cannot be read, the others' readers find that nobody waits for them, and
-    each prints a traceback of that.
+    When one array of a damaged checkpoint cannot be read, the readers of the others find their event loop closed, and
+    each prints a traceback.
     """
     import logging
 
@@ -141,7 +141,7 @@ def _in_words(value: Any) -> Any:
 
 
 def warn_of_unfinished(run: Run) -> None:
-    """Say so where training has not come to its end, of which some epoch's parameters are used."""
+    """Warn if the training is not finished: its parameters are then those last kept."""
     from jaxcnn import runs
 
     if not runs.is_finished(run.config):

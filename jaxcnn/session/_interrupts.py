@@ -9,17 +9,17 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class Interrupts(Protocol):
-    """A context around the steps of a training, whose `asked` is looked at after each report.
+    """A context around the steps of a training, which reads `asked` after each report.
 
-    The training then saves, stops and raises KeyboardInterrupt with a line on what is kept. `last_words` is set to what
-    notes in the training's folder that it is stopped and says so, for whoever would rather end the process at once.
+    If true, the training saves, stops and raises KeyboardInterrupt with a line on what is kept. `last_words` is set to
+    what marks the folder as interrupted and returns that line, for ending the process at once.
     """
 
     asked: bool
     last_words: Callable[[], str]
 
     def catch(self) -> None:
-        """Called when jax has started, which may have taken over signals."""
+        """Called once jax has started, as it may take over signals."""
 
     def save_first(self) -> None:
         """Called within the context: from now on there is something to save."""

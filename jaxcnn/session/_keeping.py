@@ -1,4 +1,4 @@
-"""What is kept along the way: the options that a training's result does not depend on, as in config.json."""
+"""What is kept along the way: options that do not change a training's result, as in config.json."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Keeping(NamedTuple):
     tensorboard: bool = False
 
     def but(self, asked: Mapping[str, Any]) -> Keeping:
-        """With what is asked for, None aside."""
+        """The same with those asked for."""
         return self._replace(**{name: value for name, value in asked.items() if value is not None})
 
     @classmethod
     def of_config(cls, path: Path, config: dict[str, Any]) -> Keeping:
-        """That of a run, by its config.json, which is at `path`; what it does not say is as by default.
+        """A run's, from its config.json at `path`, with defaults for what is not in it.
 
         Raises:
-            SessionError, RunError: nothing can be kept so.
+            SessionError, RunError: a value is not valid.
         """
         from jaxcnn import runs
 

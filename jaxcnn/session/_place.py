@@ -60,6 +60,6 @@ def place_of(settings: Settings, devices: int | None) -> Place:
 
 
 def warn(message: str, place: Place | None = None) -> None:
-    """A line to standard error; of several processes the one that speaks says it."""
+    """Print a line to standard error, of several processes only by the leading one."""
     if place is None or place.leads:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"jaxcnn: {message}", markup=False)

@@ -1,4 +1,4 @@
-"""A training as it is asked for, before anything is read but the run that goes on."""
+"""A training as asked for, before anything is read except the run to resume."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxcnn.session._settings import Settings, differences, settle
 
 
 class Plan(NamedTuple):
-    """What is to be trained, and where. `is_done` of a run to go on with that has come to its end."""
+    """What to train, and where. `is_done`: the run to resume is already finished."""
 
     settings: Settings
     keeping: Keeping
@@ -37,8 +37,8 @@ def plan_of(
     """The plan for these options, of which `asked` are `Settings` and `keeping` are `Keeping`, None where not given.
 
     Raises:
-        SessionError: they cannot be, or are not those of the run to go on with.
-        RunError: that is no run.
+        SessionError: they are not valid, or differ from the run to resume.
+        RunError: `resume` is no run.
     """
     from jaxcnn import runs
 

@@ -49,11 +49,12 @@ class Session(NamedTuple):
 def run(
     session: Session, recorder_of: Callable[..., runs.Recorder], checkpoints: Checkpoints
 ) -> tuple[runs.Recorder, runs.Run]:
-    """Train to the end: the record, and the run with the parameters that it ends with.
+    """Train to the end; returns the recorder, and the run with its last parameters.
 
     Args:
         session: what to do.
-        recorder_of: makes the `runs.Recorder` from what it needs of a checkpoint, as keywords.
+        recorder_of: makes the `runs.Recorder`, given what a checkpoint has for it as keywords.
+        checkpoints: the folder's.
 
     Raises:
         TrainingError: the loss is not finite, or what is streamed cannot be read; what there is has been saved.
@@ -121,7 +122,7 @@ def _follow(
     events: Any,
     checkpoints: Checkpoints,
 ) -> TrainState | None:
-    """Take note of each report, to the last one's state; None where nothing was left to train.
+    """Record each report; returns the last one's state, or None if nothing was left to train.
 
     Raises:
         TrainingError: the loss is not finite, or what is streamed cannot be read.

@@ -1,4 +1,4 @@
-"""What a training is to be: the options that its result depends on, in words of config.json."""
+"""The options that a training's result depends on, named as in config.json."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULTS = {
 OF_OWN = Defaults(epochs=5, batch_size=64, optimizer="adam", learning_rate=0.001)  # of networks "module:name"
 OPS = ("manual", "reference")
 MAX_SEED = 2**63 - 1  # of jax's keys
-MAX_RATE = float.fromhex("0x1.fffffep127")  # the greatest float32, in which it is computed with
+MAX_RATE = float.fromhex("0x1.fffffep127")  # the greatest float32: rates are computed in that
 LEAST = {"epochs": 1, "batch_size": 1, "seed": 0, "warmup_steps": 0, "validation": 0, "early_stopping": 1}
 KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("net.name", "data.name", "optimizer", "ops"), (str,)),
@@ -45,11 +45,11 @@ OPTIONAL_KINDS: dict[str, tuple[type, ...]] = {
 
 
 class Settings(NamedTuple):
-    """All that decides which parameters a training ends with, the place and the versions aside.
+    """All that decides a training's last parameters, except devices and versions.
 
-    `clip` is a name and a limit; `validation` how many images are set aside; `early_stopping` after how many epochs
-    without a lower validation loss training stops; `stream` whether batches are read as they are needed; `init_from`
-    the run or file whose parameters training starts from; `source` the folder of a set of one's own.
+    `clip`: a name and a limit. `validation`: how many images are set aside. `early_stopping`: how many epochs without a
+    lower validation loss stop training. `stream`: whether batches are read as they are needed. `init_from`: the run or
+    file with the first parameters. `source`: the folder of a set of one's own.
     """
 
     net: str
@@ -71,17 +71,17 @@ class Settings(NamedTuple):
     source: str | None = None
 
     def to_config(self) -> dict[str, Any]:
-        """As in config.json, the network and the data set aside, which have more to say there."""
+        """As in config.json, without network and data set: these have entries of their own there."""
         config = self._asdict() | {"clip": None if self.clip is None else list(self.clip)}
         del config["net"], config["data"]
         return config
 
     @classmethod
     def of_config(cls, path: Path, config: dict[str, Any]) -> Settings:
-        """Those of a run, by its config.json, which is at `path`.
+        """A run's settings, from its config.json at `path`.
 
         Raises:
-            SessionError, RunError: something is missing, or no run is trained so.
+            SessionError, RunError: something is missing or not valid.
         """
         from jaxcnn import runs
 
@@ -104,7 +104,7 @@ class Settings(NamedTuple):
 
 
 def settle(asked: Mapping[str, Any]) -> Settings:
-    """The settings asked for, and for those not asked for what they default to.
+    """The settings asked for, with defaults for the others.
 
     Raises:
         SessionError: an unknown name, a number out of range, or options that do not go together.
@@ -151,7 +151,7 @@ def checked(settings: Settings) -> Settings:
 
 
 def differences(asked: Mapping[str, Any], settings: Settings) -> list[str]:
-    """What is asked for and is not so, in words."""
+    """What is asked for and differs, in words."""
     return [
         f"{name} is {getattr(settings, name)}, asked for {value}"
         for name, value in asked.items()

@@ -63,5 +63,5 @@ def _memory(place: Place) -> tuple[str, str]:
     used = [device.memory_stats() for device in jax.local_devices()]
     peaks = [stats["peak_bytes_in_use"] for stats in used if stats and "peak_bytes_in_use" in stats]
     if peaks:
-        return "memory a device, peak", f"{max(peaks) / 2**20:,.0f} MiB"
+        return "memory per device, peak", f"{max(peaks) / 2**20:,.0f} MiB"
     return "memory of the process, peak", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:,.0f} MiB"

@@ -47,16 +47,16 @@ def train(
 ) -> runs.Run:
     """Train a network and leave a run's folder: the same as `jaxcnn train`, to the same bits.
 
-    What is None is as the command has it by default; of a run that is resumed, as it was begun. Of several processes
+    None stands for the command's default or, if a run is resumed, for what it was begun with. With several processes
     (`jax.distributed.initialize`), each calls this with the same `out`.
 
     Args:
         net: one of `jaxcnn.nets.NETS`, "single_filter" by default; or a network of one's own, as `jaxcnn.nets` says: a
             module, a class, or the place of either or of an object, as "my_module:my_net", which is imported.
         data: one of `jaxcnn.data.NAMES`; "mnist-10k" by default.
-        source: the folder of idx's files, or of the original ones of mnist or fashion_mnist to prepare.
+        source: the folder of idx's files, or of the original files of mnist or fashion_mnist.
         download: whether to prepare mnist or fashion_mnist by download.
-        epochs, batch_size, optimizer, learning_rate: what is best for the net by default; `optimizer` is one of
+        epochs, batch_size, optimizer, learning_rate: each net has defaults of its own; `optimizer` is one of
             `jaxcnn.train.OPTIMIZERS`.
         schedule, warmup_steps: one of `jaxcnn.train.SCHEDULES`, and over how many steps a warmup_... one rises.
         clip: one of `jaxcnn.train.CLIPS` and its limit, as ("clip_by_global_norm", 1.0).
@@ -84,7 +84,7 @@ def train(
         SessionError: an option is wrong, or does not go with the others, the data, the folder or the devices.
         TrainingError: the loss became infinite or NaN, or the data cannot be read any more.
         RunError, CheckpointError: a folder cannot be read or written.
-        KeyboardInterrupt: stopped, in words that say what is kept and how it goes on.
+        KeyboardInterrupt: stopped; its message says what is kept and how to resume.
 
     Example:
         >>> run = train(epochs=1, out=getfixture("tmp_path") / "run")
@@ -122,5 +122,5 @@ def train(
 
 
 def console_of(progress: bool) -> Console:
-    """Where a session says how it goes on, if it does."""
+    """The console that shows a session's progress."""
     return Console(highlight=False, soft_wrap=True, quiet=not progress)

@@ -264,7 +264,7 @@ def _loop(
     epochs = checked_count(name, "epochs", epochs)
     pause_every = None if pause_every is None else checked_count(name, "pause_every", pause_every)
     totals = replicated(Totals.zero() if totals is None else jax.tree.map(jnp.copy, totals), mesh)
-    steps_a_segment = 1
+    steps_per_segment = 1
     taken = int(state.step)
     is_first = True  # its time is its compilation's
     while taken < epochs * steps_per_epoch:
@@ -272,7 +272,7 @@ def _loop(
         if not at and not is_first:
             totals = replicated(Totals.zero(), mesh)
         started = time.perf_counter()
-        length = min(steps_a_segment, steps_per_epoch - at)
+        length = min(steps_per_segment, steps_per_epoch - at)
         if pause_every is not None:
             length = min(length, pause_every - taken % pause_every)
         state, totals = run(state, totals, epochs_done + 1, at, at + length)
@@ -282,9 +282,9 @@ def _loop(
         if bad_step >= 0:
             raise NotFiniteError(f"the loss is not finite at step {taken - at + int(bad_step) + 1}")
         if jax.process_count() > 1:
-            steps_a_segment = SEGMENT_STEPS_TOGETHER
+            steps_per_segment = SEGMENT_STEPS_TOGETHER
         elif not is_first:
-            steps_a_segment = max(1, min(2 * steps_a_segment + 8, int(length * SEGMENT_SECONDS / seconds)))
+            steps_per_segment = max(1, min(2 * steps_per_segment + 8, int(length * SEGMENT_SECONDS / seconds)))
         is_first = False
         yield Report(
             state=state,

@@ -341,7 +341,7 @@ class TestKernelGradientsInChunks:
         if not can(name, "kernel_gradient", x.shape, kernel_shape, {"groups": groups}):
             name = "taps"
         monkeypatch.setattr(_chunks, "CHUNK_BYTES", 2 * x.dtype.itemsize * 3 * 4 * 4)
-        assert _chunks.images_a_chunk(problem_of(x.shape, kernel_shape, {"groups": groups}), x) == 2
+        assert _chunks.images_per_chunk(problem_of(x.shape, kernel_shape, {"groups": groups}), x) == 2
         dk = partial(ops.kernel_gradient, kernel_shape=kernel_shape, groups=groups, algorithm=name)
         assert_equal_trees(jax.jit(dk)(x, dy), brute_kernel_gradient(x, dy, kernel_shape, groups))
 

@@ -96,7 +96,7 @@ def test_some_images_at_a_time(monkeypatch: pytest.MonkeyPatch, batch: int, chun
     problem = Problem.of(
         "conv", args[0].shape, args[1].shape, Dtypes(*[np.dtype(float)] * 3), **OF_CONV, groups=1, precision=None
     )
-    assert _conv_relu_max_pool._images_a_chunk(Planned(problem, ops.Plan()), args[0]) == chunk
+    assert _conv_relu_max_pool._images_per_chunk(Planned(problem, ops.Plan()), args[0]) == chunk
 
     def block(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         return ops.conv_relu_max_pool(x, kernel, bias, 2, padding=1)

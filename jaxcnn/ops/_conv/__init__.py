@@ -1,4 +1,4 @@
-"""Convolution: the rule in one file, the choice in another, one file an algorithm."""
+"""Convolution: one file for the rule, one for the choice, one per algorithm."""
 
 from jaxcnn.ops._conv._conv_plan import conv_plan as conv_plan
 from jaxcnn.ops._conv._maps import correlate as correlate

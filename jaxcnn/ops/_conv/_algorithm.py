@@ -15,14 +15,14 @@ Map = Callable[..., jax.Array]
 
 
 class Cost(NamedTuple):
-    """What a map takes beside its arguments and its result: held to the bounds of `_bounds` where "auto" chooses."""
+    """What a map takes beside its arguments and its result; "auto" keeps it within the bounds of `_bounds`."""
 
     unrolls: int = 1  # taps, phases or parts that the program spells out, one after another
     lays_out: int = 0  # bytes
 
 
 def anything(problem: Problem) -> None:
-    """Why an algorithm cannot compute a problem: no reason."""
+    """The `unsupported` of an algorithm that has no limits."""
     return
 
 
@@ -32,7 +32,7 @@ def nothing_more(which: str, problem: Problem) -> Cost:
 
 
 def always_the_same(which: str, problem: Problem) -> None:
-    """Another map for a CPU: none."""
+    """No other map for a CPU."""
     return
 
 
@@ -41,14 +41,14 @@ class Algorithm:
     """A way to compute some of the three maps.
 
     Attributes:
-        name: what it is asked for by.
+        name: as in `algorithm=`.
         maps: those that it has: `correlate(problem, x, kernel)`, `input_gradient(problem, dy, kernel)` and
             `kernel_gradient(problem, x, dy)`.
         unsupported: why it cannot compute a problem, if so.
-        cost: of a map of a problem.
-        spreads: for a map that lets what is not finite reach beyond the windows that see it, the numbers of the
-            arguments from which it spreads.
-        on_a_cpu: the map as it is computed on a CPU, where that is another.
+        cost: the cost of a map of a problem.
+        spreads: for a map that carries NaN and infinity beyond the windows that see them, the positions of the
+            arguments that it carries them from.
+        on_a_cpu: the map as it is computed on a CPU, if it differs there.
         of_examples: another map for many examples at a time (`jax.vmap`), where "auto" chooses.
     """
 

@@ -1,6 +1,6 @@
 """What stands around x where a convolution's padding is not of zeros.
 
-Along one axis, of an x of length H, place a of the padded axis holds x[m[a]], m a map from places to places:
+Along one axis, with x of length H, place a of the padded axis holds x[m[a]], m[a] a place in x:
 
     "reflect"    x mirrored at its first and last place, which are not repeated       c b | a b c | b a
     "circular"   x again, as on a ring                                                b c | a b c | a b
@@ -11,9 +11,9 @@ Backward    linear, so dx is the adjoint applied to dp: each place collects what
 
                 dx[n, h, c] = sum_(a : m[a] = h) dp[n, a, c]                                                       (B10)
 
-            and the adjoint's own gradient is the forward again. m runs up, down, or stays: in runs of such places the
-            forward joins slices, and the adjoint adds them up, in float32 or wider. Where padding is so long that there
-            are over `UNROLLED` runs, m is computed place by place, and the forward is a gather.
+            and the adjoint's own gradient is the forward again. m consists of runs that go up, go down or stay:
+            the forward joins one slice per run, the adjoint adds them up, in float32 or wider. Where padding is so long
+            that there may be over `UNROLLED` runs, m is computed place by place, and the forward is a gather.
 Residuals   none
 Conventions NumPy's for padding longer than x: what is mirrored is mirrored again
 Sources     [R] 1.2 pads by zeros; the others are as in `numpy.pad` and PyTorch's padding_mode
@@ -99,7 +99,7 @@ def _axes(border: Border) -> list[tuple[int, tuple[Size, int, int]]]:
 
 
 def _has_many_runs(size: Size, lo: int, hi: int) -> bool:
-    """Whether padding is so long that x stands in it over and over, or may be."""
+    """Whether padding may be so long that it has over `UNROLLED` runs."""
     return is_symbolic(size) or 2 * (max(0, lo) + max(0, hi)) > UNROLLED * _kept(size, lo, hi)
 
 
@@ -121,7 +121,7 @@ def _runs(size: int, lo: int, hi: int, mode: str) -> list[Run]:
 
 
 def _run_from(at: int, kept: int, mode: str) -> tuple[int, int, int]:
-    """The run that place `at` of an endless border begins, or is in the midst of."""
+    """The run of an endless border that place `at` lies in, from that place on."""
     if 0 <= at < kept:
         return at, kept - at, 1
     if mode == "edge" or kept == 1:

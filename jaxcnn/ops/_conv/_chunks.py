@@ -1,9 +1,9 @@
 """Some images at a time: what is made of each image, and sums over them.
 
-What a kernel gradient makes of each image on its way (patches, a tap's slices) is larger than the image. Of a whole
-batch it would leave the cache, and costs more to write than the products cost to compute; of a chunk it fills 1 MiB a
-core, half of a second-level cache. Under `jax.vmap` each example has a sum of its own, and the examples are cut like
-images.
+On its way a kernel gradient makes arrays (patches, a tap's slices) that are larger than the images. For a whole batch
+they do not fit the cache, and cost more to write than the products cost to compute; for a chunk they fill 1 MiB per
+core, half of a second-level cache. Under `jax.vmap` each example has a sum of its own, and examples are cut into chunks
+too.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ def summed(product: Product, problem: Problem, x: jax.Array, dy: jax.Array) -> j
     return of_one_example(x.astype(dtype), dy.astype(dtype)).astype(problem.dtypes.kernel)
 
 
-def images_a_chunk(problem: Problem, x: jax.Array) -> int:
+def images_per_chunk(problem: Problem, x: jax.Array) -> int:
     """How many images' patches fill a chunk, at least one."""
     image_bytes = x.dtype.itemsize * x.shape[-1] * problem.window.tap_count * prod(problem.window.out)
     return max(1, CHUNK_BYTES // max(1, image_bytes))
 
 
 def _by_chunks_of_images(product: Product, problem: Problem, x: jax.Array, dy: jax.Array) -> jax.Array:
-    _, (dk,) = in_chunks(lambda x, dy: ([], [product(problem, x, dy)]), images_a_chunk(problem, x), x, dy)
+    _, (dk,) = in_chunks(lambda x, dy: ([], [product(problem, x, dy)]), images_per_chunk(problem, x), x, dy)
     return dk
 
 
 def in_chunks(f: OfImages, chunk: int, *arrays: jax.Array) -> tuple[Arrays, Arrays]:
-    """f(*arrays), of so many images at a time.
+    """f(*arrays), some images at a time.
 
     Args:
-        f: gives arrays of each image, the batch first, and sums over images.
-        chunk: how many images.
+        f: returns arrays with the batch first, and sums over images.
+        chunk: how many images at a time.
         arrays: with the batch first.
     """
     batch = arrays[0].shape[0]
@@ -83,9 +83,9 @@ def _after(array: jax.Array, more: int) -> list[tuple[int, int, int]]:
 def _by_chunks_of_examples(
     product: Product, problem: Problem, examples: int, mapped: Sequence[bool], x: jax.Array, dy: jax.Array
 ) -> tuple[jax.Array, bool]:
-    """One dk per example. Where one factor is the same for all, so are its patches, or one product does for all."""
+    """One dk per example. If all share x or dy, its patches are made once, or one product serves all."""
     of_one_example = partial(_by_chunks_of_images, product, problem)
-    chunk = max(1, images_a_chunk(problem, x) // max(1, x.shape[1 if mapped[0] else 0]))
+    chunk = max(1, images_per_chunk(problem, x) // max(1, x.shape[1 if mapped[0] else 0]))
     if examples <= chunk or not all(mapped):
         axes = [0 if maps else None for maps in mapped]
         return jax.vmap(of_one_example, in_axes=axes, axis_size=examples)(x, dy), True

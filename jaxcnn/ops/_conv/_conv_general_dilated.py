@@ -140,7 +140,7 @@ OP = Op(
     reference,
     equations="[R 1]",
     kept="as `conv`",
-    at_kinks="lax's signature, for Flax and others",
+    at_kinks="as `conv`",
     elsewhere="`jax.lax.conv_general_dilated`; give it to `flax.linen.Conv(conv_general_dilated=...)`",
     examples={
         "": Example(

@@ -16,11 +16,11 @@ Backward    dz is dy at the place of each window's first maximum of relu(z), tim
             so  dz = route(dy, winner)      [V 3.3; R 1.4, 1.5]
                 dk = kernel_gradient(x, dz) [R 5, 7; V 33, 37],   dx = input_gradient(dz, k) [R 6, 8; V 34, 38]
                 db = sum of dy where there is a winner  [R 4]
-            and each of these maps has its own rule: so has the whole, to any order.
-            On a CPU some images at a time: dz, as large as z, is then never whole, and in the cache where it is read.
+            Each of these maps has its own rule, so the whole has one, to any order.
+            On a CPU this is done some images at a time, so that dz, as large as z, is never whole and stays in cache.
 
-Residuals   x and k, once, and winner: one byte per pooled element to 254 taps. The three ops in sequence keep a byte
-            per element of z besides (ReLU's).
+Residuals   x and k, once, and winner: one byte per pooled element up to 255 taps. The three ops in sequence also
+            keep a byte per element of z (ReLU's).
 Conventions those of `conv`, `relu` and `max_pool(ties="first")`; b is added, and z rounded to the dtype of x, before
             anything is compared, so that it equals the three ops in sequence, kinks, ties and NaN included
 Sources     [R] 1.2-1.5, [V] 2.1, 2.2, 3.3, 3.4.
@@ -178,7 +178,7 @@ def _conv_relu_max_pool_bwd(
     x, kernel, winner = saved
     to_somebody = jnp.where(winner < pool.tap_count, dy, 0)
     db = jnp.sum(to_somebody, axis=tuple(range(dy.ndim - 1)), dtype=accumulator(dy.dtype))  # [R 4]
-    chunk = _images_a_chunk(planned, x)
+    chunk = _images_per_chunk(planned, x)
     if chunk is None:
         dx, dk = _gradients(planned, pool, x, kernel, winner, dy)
     else:
@@ -217,7 +217,7 @@ def _summing(planned: Planned) -> Planned:
 def _gradients_by_platform(
     planned: Planned, pool: Window, chunk: int, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled
 ) -> tuple[X, Kernel]:
-    """The same, by chunks on a CPU. Its own gradients are of all at once: jax 0.10 mixes up what loops within keep."""
+    """The same, by chunks on a CPU. Its own gradients take all at once: jax 0.10 mixes up residuals of inner loops."""
     by_chunks = partial(_gradients_by_chunks, planned, pool, chunk)
     return lax.platform_dependent(x, kernel, winner, dy, cpu=by_chunks, default=partial(_gradients, planned, pool))
 
@@ -253,10 +253,10 @@ def _gradients_by_chunks(
     return dx, dk
 
 
-def _images_a_chunk(planned: Planned, x: X) -> int | None:
-    """How many images' dz and patches of x fill a chunk: rather a divisor of the batch, if it is over half as many.
+def _images_per_chunk(planned: Planned, x: X) -> int | None:
+    """How many images' dz and patches fill a chunk, or the greatest divisor of the batch below, if over half of that.
 
-    Nothing where all fit, where the batch is not known, or where x lies on an explicit mesh.
+    None where all fit, where the batch is not known, or where x lies on an explicit mesh.
     """
     problem = planned.problem
     batch = problem.images

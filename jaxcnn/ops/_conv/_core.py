@@ -1,20 +1,20 @@
 """The core of a convolution: the windows that see something, and the pixels that they may see.
 
-Padding may be as wide as one likes, and then the first windows end before x begins, and the last begin after it ends;
-or it is negative, and crops x. Along one axis, in the coordinates of what is left of x, its size h,
+With wide padding the first windows may end before x begins, and the last begin after it ends. Negative padding crops x.
+Along one axis, in the coordinates of the cropped x, of size h,
 
     window i sees nothing      if  i s - lo + (k - 1) d < 0,  as the first ones do, or  i s - lo >= h,  as the last ones
 
-Such windows have y = 0, and give nothing to any gradient. So the three maps are those of the core, between a crop and
-its adjoint, zeros around:
+Such windows have y = 0, and give nothing to any gradient. So each map is that of the core, between a crop and its
+adjoint, which puts zeros around:
 
     correlate        y  = around(correlate(inside(x), k))                                                        [R 1]
     input_gradient   dx = around(input_gradient(inside(dy), k))                                                  [R 6]
     kernel_gradient  dk = kernel_gradient(inside(x), inside(dy))                                                 [R 5]
 
-No algorithm has to know of windows that see nothing, but of those between whose taps x lies, where they are further
-apart than x is long; those need no care. Where nothing is left at all, of pixels, windows, channels or images, y and
-the gradients are zeros.
+So algorithms never meet a window that sees nothing, except where dilation exceeds x's size and x lies between two of
+its taps, which needs no care. If no pixels, windows, channels or images are left at all, y and the gradients are
+zeros.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._lib._meshes import laid_out
 from jaxcnn.ops._lib._window import Size, is_symbolic
 
-Edges = tuple[tuple[Size, Size], ...]  # so many before and after, per spatial axis
+Edges = tuple[tuple[Size, Size], ...]  # how many before and after, per spatial axis
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def inside(array: jax.Array, edges: Edges) -> jax.Array:
 
 
 def around(array: jax.Array, edges: Edges, like: jax.Array) -> jax.Array:
-    """(N, *spatial, C) with zeros for edges; on an explicit mesh its places lie as those of `like`."""
+    """(N, *spatial, C) with zeros for edges; on an explicit mesh it is sharded as `like`."""
     return _with_edges(array, edges, like)
 
 

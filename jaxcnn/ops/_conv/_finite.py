@@ -1,7 +1,7 @@
-"""Where all is finite a faster way, and elsewhere one that keeps what is not finite to the windows that see it.
+"""A faster way where all is finite, otherwise one that keeps NaN and infinity to the windows that see them.
 
-Some algorithms multiply by zeros, which adds no rounding but makes NaN of infinity and NaN where nothing saw them.
-Whether there are any is seen in one pass over the arguments that they would spread from, and the map is then computed
+Some algorithms multiply by zeros. That adds no rounding, but makes NaN of infinity and NaN in windows that do not see
+them. One pass over the arguments that they would spread from finds whether there are any; if so, the map is computed
 again.
 """
 
@@ -21,9 +21,9 @@ Map = Callable[..., jax.Array]
 def where_finite(fast: Map, careful: Map, checked: tuple[int, ...]) -> Map:
     """fast(*args) where the checked args are all finite, else careful(*args); under `jax.vmap` one choice for all.
 
-    The fast way is computed wherever it stands, and done again in a loop of no turns or one: what stands in a branch
-    XLA:CPU computes on one core. Both that and a flag that the loop's body computes, where a constant would do, cost
-    [V]'s training step three times its time.
+    The fast way always runs. `careful` follows in a loop of zero turns or one, since XLA:CPU computes a branch on one
+    core. A branch, or a flag that the loop's body computes where a constant would do, makes [V]'s training step three
+    times as slow.
     """
 
     def computed(*args: jax.Array) -> jax.Array:

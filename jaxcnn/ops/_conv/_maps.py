@@ -134,7 +134,7 @@ def correlate(
         kernel: (*k, C_in/groups, C_out), floating.
         stride, padding, dilation, groups, precision: as in `conv`.
         preferred_element_type: dtype of the result; that of x where None.
-        algorithm: as in `conv`; one name is for this map alone, its derivatives being "auto".
+        algorithm: as in `conv`; a name applies to this map only: its derivatives are "auto".
 
     Returns:
         y (N, *out, C_out).
@@ -185,10 +185,10 @@ def input_gradient(
     Args:
         dy: (N, *out, C_out), floating.
         kernel: (*k, C_in/groups, C_out), floating.
-        x_shape: (N, *spatial, C_in), which stride and padding leave open.
+        x_shape: (N, *spatial, C_in): dy's shape does not determine it.
         stride, padding, dilation, groups, precision: those of the forward, as in `conv`.
         preferred_element_type: dtype of the result; that of dy where None.
-        algorithm: as in `conv`; one name is for this map alone, its derivatives being "auto".
+        algorithm: as in `conv`; a name applies to this map only: its derivatives are "auto".
 
     Returns:
         dx of shape x_shape.
@@ -243,10 +243,10 @@ def kernel_gradient(
     Args:
         x: images (N, *spatial, C_in), floating.
         dy: (N, *out, C_out), floating.
-        kernel_shape: (*k, C_in/groups, C_out), which stride and padding leave open.
+        kernel_shape: (*k, C_in/groups, C_out): dy's shape does not determine it.
         stride, padding, dilation, groups, precision: those of the forward, as in `conv`.
         preferred_element_type: dtype of the result; that of x where None.
-        algorithm: as in `conv`; one name is for this map alone, its derivatives being "auto".
+        algorithm: as in `conv`; a name applies to this map only: its derivatives are "auto".
 
     Returns:
         dk of shape kernel_shape.

@@ -1,4 +1,4 @@
-"""Who computes the three maps of a problem: a plan, read from `algorithm=`, carried out where a program is lowered."""
+"""A problem's plan, the algorithm of each map: read from `algorithm=`, carried out when a program is lowered."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ NAMES = ("auto", *ALGORITHMS)
 
 @dataclass(frozen=True)
 class Plan:
-    """Who computes each of convolution's three maps.
+    """The algorithm of each of convolution's three maps.
 
     Attributes:
         correlate, input_gradient, kernel_gradient: the name of an algorithm, or "auto".
-        is_guarded: whether `toeplitz`, `split` and `phases` keep what is not finite to the windows that see it, as
-            "auto" always does, at the price of a pass over their arguments. An algorithm that is given by its name
-            alone is not guarded.
+        is_guarded: whether `toeplitz`, `split` and `phases` keep NaN and infinity to the windows that see them, as
+            "auto" always does, at the price of a pass over their arguments. Algorithms given by a name or a mapping
+            are not guarded.
         reasons: why each was chosen, where `conv_plan` made the plan; printed, not compared.
 
     Example:
@@ -62,7 +62,7 @@ Algorithms = str | Mapping[str, str] | Plan  # what `algorithm=` takes
 
 
 class Planned(NamedTuple):
-    """A problem, and who computes it: what is static in the three maps."""
+    """A problem and its plan: the static argument of the three maps."""
 
     problem: Problem
     plan: Plan
@@ -78,7 +78,7 @@ class Planned(NamedTuple):
 
 
 def asked_for(op: str, problem: Problem, algorithm: Algorithms, maps: tuple[str, ...] = MAPS) -> Planned:
-    """The problem with the plan that is asked for, a name being for those of `maps` that the algorithm has.
+    """The problem with the plan that is asked for; a name applies to those of `maps` that the algorithm has.
 
     A `ValueError` naming `op` where that is no plan, or cannot compute the problem.
     """
@@ -123,7 +123,7 @@ def _unguarded(correlate: str = "auto", input_gradient: str = "auto", kernel_gra
 
 
 def row_for(which: str, platform: str, problem: Problem) -> Row | None:
-    """The first row that fits and whose algorithm can, within the bounds; none where a spatial size is symbolic."""
+    """The first row that fits and whose algorithm is within the bounds; None if a spatial size is symbolic."""
     if problem.window.is_symbolic:
         return None
     rows = (row for row in TABLE if (row.platform, row.which) == (platform, which))
@@ -164,7 +164,7 @@ def _with_reason(which: str, platform: str, planned: Planned) -> tuple[str, str]
 
 
 def run(which: str, planned: Planned, *args: jax.Array) -> jax.Array:
-    """A map by what is chosen where it is lowered: one exported program may serve several platforms."""
+    """A map, its algorithm chosen when it is lowered: one exported program may serve several platforms."""
     problem, name = planned.problem, getattr(planned.plan, which)
     takers = {
         platform: ALGORITHMS[name] if name != "auto" else chosen(which, platform, problem) for platform in PLATFORMS
@@ -189,12 +189,12 @@ def _way(which: str, planned: Planned, taker: Algorithm, map_: Map) -> Callable[
 
 
 def _careful(which: str, problem: Problem) -> Callable[..., jax.Array]:
-    """The map by what multiplies no zeros but those of x's padding, as lax's own does not, but for strided groups."""
+    """The map without products with zeros, except x's padding: by lax where it makes none, else tap by tap."""
     if which == "correlate":
         return partial(DIRECT.maps[which], problem)
     if problem.groups == 1 and max(problem.window.stride) > 1:
         return partial(DIRECT.maps[which], problem)
-    # in a loop, whatever the taps: what spelling them out would lay out is allocated, and costs, where it never runs
+    # always in a loop: what unrolled taps would lay out is allocated, and costs time, even where it never runs
     return partial(put_together, problem, unrolled=1)
 
 

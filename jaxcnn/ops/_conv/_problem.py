@@ -79,7 +79,7 @@ class Problem:
 
     @property
     def elements(self) -> tuple[int, int, int]:
-        """How many x, kernel and y have; of one image where the batch is not known."""
+        """How many x, kernel and y have; for one image if the batch is not known."""
         images, window = 1 if self.images is None else self.images, self.window
         kernel = prod(window.size) * (self.c_in // self.groups) * self.c_out
         return images * prod(window.shape) * self.c_in, kernel, images * prod(window.out) * self.c_out

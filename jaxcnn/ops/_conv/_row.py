@@ -18,7 +18,7 @@ class Example(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """How many times as long autodiff takes, over so many cases."""
+    """autodiff's time over the algorithm's, over `cases` cases."""
 
     least: float
     median: float
@@ -28,7 +28,7 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """On a platform, for a map of the problems that fit: this algorithm."""
+    """The algorithm for a map of the problems that fit, on one platform."""
 
     platform: str
     which: str

@@ -17,7 +17,7 @@ Backward    The product of the three is one number,
                 in k   kernel_gradient(x, g)   dk[u, c', c] = sum_(n, i) g[n, i, c] x_pad[n, i s + u d, c']
                                                a cross-correlation of x and g                 [R 5, 7; V 33, 35, 37]
                 in x   input_gradient(g, k)    dx[n, a, c'] = sum_(u, c) k[u, c', c] g[n, (a + lo - u d)/s, c],
-                                               terms where that is no index of g being zero   [R 6, 8; V 34, 36, 38]
+                                               0 for terms where that is no index of g        [R 6, 8; V 34, 36, 38]
                                                for s = 1 a full convolution: g, padded by r - 1, correlated
                                                with k *flipped*. [V 38] writes the flip into its "full
                                                cross-correlation"; with k as it stands it is wrong.
@@ -26,7 +26,7 @@ Backward    The product of the three is one number,
             Gradients of gradients need nothing more.  The bias: `_add_bias` [R 4].
 
 Residuals   x and k, once.
-Conventions a window that sees padding alone gives the bias; padding below 0 crops; rows that no window reaches have
+Conventions a window that sees only padding gives the bias; padding below 0 crops; rows that no window reaches have
             gradient 0 (`_core`); y, dx and dk come back in the dtypes of x, x and k, and are summed in float32 or wider
             (`_dtypes`).
 Sources     [R] 1.2-1.4 and 1.7, [V] 2.1 and 3.4.
@@ -122,14 +122,14 @@ def conv(
         groups: number of independent groups of channels; C_in for a depthwise convolution.
         precision: as in `jax.lax.conv_general_dilated`, for the gradients too.
         preferred_element_type: dtype of the result; that of x where None.
-        algorithm: who computes it and its gradients: "auto"; a name for those of its three maps that the algorithm has
+        algorithm: of it and its gradients: "auto"; a name, for those of its three maps that the algorithm has
             ("direct", "im2col", "taps", "toeplitz", "winograd2", "winograd4", "fft", "split", "phases", "canonical",
             "space_to_batch"); a mapping from "correlate", "input_gradient" and "kernel_gradient" to names; or a `Plan`,
-            as `conv_plan` gives. By "auto" what is not finite, or far greater than all else, reaches the windows that
-            see it alone. "fft", "winograd2" and "winograd4" round by the greatest number of an image or tile, and by
-            these, "toeplitz", "split" and "phases" NaN and infinity spread to tiles, images, rows or other groups.
-        padding_mode: what the padding holds: "zeros", or x "reflect"ed at its first and last place, x again
-            ("circular"), or its first and last place ("edge").
+            as `conv_plan` gives. With "auto", NaN, infinity and far greater numbers reach only the windows
+            that see them. "fft", "winograd2" and "winograd4" round by the greatest number of an image or tile; with
+            these, "toeplitz", "split" and "phases", NaN and infinity spread to tiles, images, rows or other groups.
+        padding_mode: what the padding holds: "zeros"; "reflect", x mirrored at its ends; "circular", x repeated;
+            or "edge", its first and last place repeated.
 
     Returns:
         y (N, *out, C_out), out = floor((H + lo + hi - d (k - 1) - 1) / s) + 1 per axis.
@@ -181,7 +181,7 @@ def planned(
     padding_mode: str,
     **options: Any,
 ) -> tuple[jax.Array, jax.Array, Planned]:
-    """x, with its padding where that is not zeros, the kernel, and their problem with its plan."""
+    """x (padded, unless by zeros), the kernel, and their problem with its plan."""
     x, kernel = image_array(op, "x", x), float_array(op, "kernel", kernel)
     dtypes = Dtypes.of(op, x, kernel, preferred_element_type)
     problem_of = partial(Problem.of, op, kernel_shape=kernel.shape, dtypes=dtypes, **options)

@@ -8,7 +8,7 @@ every m >= 0 where that is below k. So
 
     x[n, s j + p - lo, c] = sum_m share of tap p + s m in window j - m
 
-where the s phases of a block are an axis of their own, along which j - m is the same: ceil(k / s) terms an axis, not k.
+The s phases of a block are an axis of their own, along which j - m is the same: ceil(k / s) terms per axis, not k.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Share = Callable[..., jax.Array]
 
 
 def supports(window: Window) -> bool:
-    """Whether it can, within the bounds: two axes make six with their phases, and XLA:CPU crashes at more sometimes."""
+    """Whether `collect` can, within the bounds: with phases 2 axes make 6, and XLA:CPU sometimes crashes at more."""
     if len(window.shape) > 2 or set(window.dilation) != {1} or window.is_symbolic:
         return False
     terms = prod(-(-k // s) for k, s in zip(window.size, window.stride, strict=True))

@@ -7,9 +7,9 @@ what is laid out once for each tap fills the memory. Beyond these bounds an op t
 from __future__ import annotations
 
 UNROLLED = 64  # taps, phases or parts that a program spells out, one after another
-LAID_OUT = 2**26  # bytes, and four times those of arguments and result
+LAID_OUT = 2**26  # bytes, plus four times arguments and result
 
 
 def may_lay_out(size: int, of_arguments_and_result: int) -> bool:
-    """Whether so many bytes are within the bound, beside arguments and a result of so many."""
+    """Whether `size` bytes are within the bound for arguments and a result of so many."""
     return size <= LAID_OUT + 4 * of_arguments_and_result

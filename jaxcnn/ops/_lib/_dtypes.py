@@ -13,9 +13,9 @@ from jaxcnn.ops._lib._arguments import FLOATS, refuse
 
 
 def widest(*dtypes: DTypeLike) -> np.dtype:
-    """The least of float16, bfloat16, float32 and float64 that holds all of these: of float16 and bfloat16, float32.
+    """The narrowest float that holds all of these: float32 for float16 with bfloat16.
 
-    As `jnp.promote_types`, which refuses to under strict promotion.
+    As `jnp.promote_types`, which raises under strict promotion.
     """
     first, *others = {jnp.dtype(dtype) for dtype in dtypes}
     for other in others:
@@ -43,7 +43,7 @@ class Dtypes:
     x: np.dtype
     kernel: np.dtype
     y: np.dtype
-    dy: np.dtype | None = None  # where y goes on in its sum's dtype, to be rounded with a bias: what its gradient is in
+    dy: np.dtype | None = None  # the gradient's, if y stays in its sums' dtype until a bias is added
 
     @classmethod
     def of(cls, op: str, x: jax.Array, kernel: jax.Array, preferred_element_type: DTypeLike | None) -> Dtypes:
@@ -52,7 +52,7 @@ class Dtypes:
 
     @property
     def unrounded(self) -> Dtypes:
-        """The same with y in the dtype of its sums: what is then added to it is rounded with it, once."""
+        """The same with y in the dtype of its sums, so that y plus a bias is rounded once."""
         return replace(self, y=self.of_sums, dy=self.y)
 
     @property

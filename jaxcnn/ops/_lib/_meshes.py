@@ -1,11 +1,11 @@
 """What jax's meshes ask of a rule, which autodiff adds by itself.
 
     manual      inside `shard_map`, arrays that differ from device to device have a type that says so ("varying"), and
-                a rule must return gradients of the types of its arguments. A parameter that all devices share meets
-                images that they do not: cast to varying beforehand, it gets a varying gradient, and the cast's own
-                gradient is the sum over the devices.
-    explicit    shardings are part of the types, and a sum over an axis that both factors share out must say where its
-                result lies.
+                a rule must return gradients of the types of its arguments. A parameter is the same on every device,
+                the images are not: cast to varying first, it gets a varying gradient, and the cast's own gradient is
+                the sum over the devices.
+    explicit    shardings are part of the types, and a sum over an axis that is sharded in both factors must say how
+                its result is sharded.
 
 Without such a mesh these functions change nothing.
 """
@@ -34,10 +34,10 @@ def varying_alike(*arrays: jax.Array) -> tuple[jax.Array, ...]:
 def laid_out(
     f: Callable[..., Any], *args: jax.Array, shape: Sequence[Any], of_axes: Sequence[tuple[jax.Array, int] | None]
 ) -> Any:
-    """f(*args), of that shape: under an explicit mesh XLA shards what is inside, and this says how the result lies.
+    """f(*args), of that shape; under an explicit mesh XLA shards what is inside, and this shards the result.
 
-    Each of its axes lies as an axis of an array does, or on every device whole: where `of_axes` has None, where the
-    devices do not divide it, and where they share out another axis already.
+    Each axis is sharded as the array's axis in `of_axes`. It is not sharded where `of_axes` has None, where the mesh
+    axis does not divide it, or where that mesh axis shards another axis already.
     """
     mesh = next((_mesh(array) for array in args if _mesh(array).explicit_axes), None)
     if mesh is None:
@@ -48,14 +48,14 @@ def laid_out(
 
 
 def over_places(f: Callable[..., Any], *args: jax.Array, shape: Sequence[Any]) -> Any:
-    """f(*args), images or several of one shape, laid out as the first of the args: see `laid_out`."""
+    """f(*args), one array or several of one shape, sharded as the first arg: see `laid_out`."""
     return laid_out(f, *args, shape=shape, of_axes=[(args[0], axis) for axis in range(args[0].ndim)])
 
 
 def dividing(x: jax.Array, shape: Sequence[Any]) -> jax.Array:
-    """x, under an explicit mesh laid out anew where its devices do not divide that shape, of a result, too.
+    """x, under an explicit mesh resharded where its mesh axes do not divide `shape`, the result's, too.
 
-    Each rule then has gradients laid out as its arguments; and the gradient of laying out anew is to lay out back.
+    A rule's gradients are then sharded as its arguments; the gradient of resharding is to reshard back.
     """
     mesh = _mesh(x)
     if not mesh.explicit_axes:
@@ -65,7 +65,7 @@ def dividing(x: jax.Array, shape: Sequence[Any]) -> jax.Array:
 
 
 def whole_from(x: jax.Array, axis: int) -> jax.Array:
-    """x, under an explicit mesh laid out anew so that no axis from that one on is shared out."""
+    """x, under an explicit mesh resharded so that no axis from `axis` on is sharded."""
     mesh = _mesh(x)
     if not mesh.explicit_axes:
         return x
@@ -75,7 +75,7 @@ def whole_from(x: jax.Array, axis: int) -> jax.Array:
 
 
 def _that_divides(mesh: Any, entries: Iterable[Any], shape: Sequence[Any]) -> PartitionSpec:
-    """The entries whose devices divide their axes, and share out no axis before."""
+    """The entries whose mesh axes divide their axis and shard no axis before it."""
     taken: set[Any] = set()
     spec: list[Any] = []
     for size, entry in zip(shape, entries, strict=True):
@@ -87,7 +87,7 @@ def _that_divides(mesh: Any, entries: Iterable[Any], shape: Sequence[Any]) -> Pa
 
 
 def laid_out_as(array: jax.Array, type_: Any) -> jax.Array:
-    """`array`, under an explicit mesh laid out as an array of that type is, as a gradient is as its argument."""
+    """`array`, under an explicit mesh sharded as that type is: a gradient as its argument."""
     sharding = type_.sharding
     if not sharding.mesh.explicit_axes or jax.typeof(array).sharding == sharding:
         return array

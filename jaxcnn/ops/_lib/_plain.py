@@ -11,7 +11,7 @@ from jaxcnn.ops._lib._window import Padding, PerAxis
 
 
 def per_axis(value: PerAxis, axes: int) -> tuple[int, ...]:
-    """`value`, or one of it per spatial axis."""
+    """`value` as one int per spatial axis."""
     return tuple(int(entry) for entry in np.broadcast_to(np.asarray(value), axes))
 
 

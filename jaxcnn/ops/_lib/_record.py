@@ -35,7 +35,7 @@ class Example:
         is_exact: whether whole numbers give whole numbers, or halves of them: no rounding anywhere.
         has_kinks: whether whole numbers lie at its ties or kinks, where differences mean nothing.
         held: arrays that are not differentiated in, such as classes, long enough for any batch.
-        batched: how many of the first arguments have the batch axis; so have the held ones.
+        batched: how many of the first arguments have the batch axis; the held ones have it too.
         result_is_batched: whether the result has it.
     """
 
@@ -50,7 +50,7 @@ class Example:
 
 
 def nothing(args: Arguments, y: Shape) -> int:
-    """A count of what an op has none of."""
+    """0, for what an op has none of."""
     return 0
 
 
@@ -64,13 +64,13 @@ class Op:
         equations: where it and its gradient are in the papers.
         kept: what is kept for the backward pass, in words.
         at_kinks: what happens at kinks, ties and NaN.
-        elsewhere: what other libraries call it, for who comes from there.
-        examples: points to check it at, by what is said of each after the op's name; "" for nothing.
-        multiply_adds: of the forward, from the arguments by name and the result: see `jaxcnn.cost`.
-        residual_bytes: of what is kept, likewise.
-        has_rule: whether it has a rule of its own, and is no reshape, and no function of gradient 0.
+        elsewhere: what other libraries call it.
+        examples: points to check it at, each by the words that follow the op's name, or "".
+        multiply_adds: the forward's, from the arguments by name and the result: see `jaxcnn.cost`.
+        residual_bytes: the bytes kept, likewise.
+        has_rule: whether it has a rule of its own: a reshape and a function of gradient 0 have none.
         has_gradient: whether there is anything to compute backward.
-        moves: whether it reads and writes its arrays.
+        moves: whether it moves data: a reshape does not.
     """
 
     function: Callable[..., Any]

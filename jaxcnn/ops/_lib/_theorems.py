@@ -1,20 +1,20 @@
-"""What most rules are, as functions that take the maps and give them their rules.
+"""The forms of most rules: functions that take maps and return them with rules.
 
 Adjoint pair        <A x, y> = <x, A* y>  for all x and y. The gradient of <A x, g> in x is A* g, and that of <A* y, g>
                     in y is A g: each of the two is the other's rule, and so to any order.
 
 Trilinear form      T(a, b, g), a number linear in each argument, is  <value(a, b), g>  =  <a, left(g, b)>  =
-                    <b, right(a, g)>  for three maps; g stands in the place of what a map gives. The gradient of T in
+                    <b, right(a, g)>  for three maps; g has the shape of value(a, b). The gradient of T in
                     one argument is what multiplies it, so the gradients of each map are the other two:      (B1), (B2)
 
                         of value(a, b) along g      left(g, b),  right(a, g)
                         of left(g, b) along a       value(a, b), right(a, g)
                         of right(a, g) along b      left(g, b),  value(a, b)
 
-Pointwise           y[i] = f(x[i]) has  dx[i] = f'(x[i]) dy[i]; kept is what f' is computed from.
+Pointwise           y[i] = f(x[i]) has  dx[i] = f'(x[i]) dy[i]; what f' is computed from is kept.
 
-Per example         L[n], of row n of the scores and of label n alone, has  dz[n, k] = dL[n] (dL[n] / dz[n, k]), and 0
-                    where nobody uses the loss: where dL[n] is 0, whatever the slope
+Per example         L[n] of row n of the scores and label n only has  dz[n, k] = dL[n] (dL[n] / dz[n, k]), and 0 where
+                    dL[n] is 0 (the loss is not used), even if the slope is not finite
 
 A map is called with what is static first, one hashable value, and then with arrays; it returns one array. Inside
 `shard_map` and on explicit meshes a gradient lies as its argument (`_meshes`).
@@ -48,12 +48,12 @@ def adjoint_pair(forward: Map, adjoint: Map) -> tuple[Map, Map]:
     """Two maps that are linear in one array and each other's adjoint, with their rules.
 
     Args:
-        forward: `forward(static, x, *fixed)`, linear in x; `fixed` are arrays that both share and nobody differentiates
-            in, as the winners of a max pool.
+        forward: `forward(static, x, *fixed)`, linear in x; `fixed` are arrays that both share and that have no
+            gradient, such as the winners of a max pool.
         adjoint: `adjoint(static, y, *fixed)`.
 
     Returns:
-        both, differentiable in x and in y. What is kept for the backward pass are the fixed arrays.
+        both, differentiable in x and in y. They keep the fixed arrays for the backward pass.
     """
 
     @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -200,7 +200,7 @@ def per_example(loss: Map, keeps: Map, slopes: Callable[..., Slopes]) -> Map:
 
 
 def of_used(factors: jax.Array, dl: jax.Array) -> jax.Array:
-    """Factors (*lead, K) of dl (*lead,), with 0 for what is not finite where dl is 0: where nobody uses the loss."""
+    """Factors (*lead, K) of dl (*lead,); those not finite become 0 where dl is 0: there the loss is not used."""
     return jnp.where((dl == 0)[..., None] & ~jnp.isfinite(factors), 0, factors)
 
 

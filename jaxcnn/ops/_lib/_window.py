@@ -7,8 +7,8 @@ Along each spatial axis, with H the size of x, k of the window, s the stride, (l
     tap u of window i stands at i s + u d - lo   in x's own coordinates               [R 1]
 
 Padding below 0 crops. A `Window` is a static, hashable tuple of these numbers, so it may be a static argument of
-`jax.jit` and `jax.custom_vjp`; H may be symbolic, as in a program that is exported for any size. It has two maps, each
-the adjoint of the other, which is all that the ops build on:
+`jax.jit` and `jax.custom_vjp`; H may be symbolic, as in a program that is exported for any size. Two main functions,
+each the adjoint of the other:
 
     take(x, tap)  -> y     the strided slice of padded x that one tap sees, for every window at once
     put(y, tap)   -> x     those values back at their places, zeros elsewhere, the padding cropped
@@ -98,7 +98,7 @@ class Window:
 
     @property
     def taps(self) -> Iterator[Tap]:
-        """The window's positions in row-major order, the order in which a kernel flattens."""
+        """The window's taps in row-major order, the order in which a kernel flattens."""
         return itertools.product(*map(range, self.size))
 
     @property
@@ -130,7 +130,7 @@ class Window:
         return lax.slice(padded, (0, *start, 0), (padded.shape[0], *stop, padded.shape[-1]), (1, *self.stride, 1))
 
     def take_numbered(self, padded: jax.Array, number: jax.Array) -> jax.Array:
-        """`take` of the tap with that row-major number, which a loop counts."""
+        """`take` of the tap with that row-major number, for loops over taps."""
         seen = lax.dynamic_slice(padded, self._start(number), (padded.shape[0], *self.reach, padded.shape[-1]))
         return lax.slice(seen, (0,) * seen.ndim, seen.shape, (1, *self.stride, 1))
 
@@ -153,9 +153,9 @@ class Window:
 
     @property
     def edges(self) -> tuple[tuple[Size, Size], ...]:
-        """The padding; where sizes are symbolic, up to the last place that a window reaches, be there a window or not.
+        """The padding; where sizes are symbolic, extended so that the last window fits, even if there is none.
 
-        The padded input is then so long that it is plain that no slice of it ends after it.
+        jax can then prove that every slice lies within the padded input.
         """
         if not self.is_symbolic:
             return self.padding
@@ -164,16 +164,16 @@ class Window:
 
     @property
     def reach(self) -> tuple[Size, ...]:
-        """From the first window's first place to the last one's; where sizes are symbolic, to before the next one's."""
+        """From the first window's first place through the last's; where sizes are symbolic, up to the next one's."""
         is_symbolic = self.is_symbolic
         return tuple(o * s if is_symbolic else (o - 1) * s + 1 for o, s in zip(self.out, self.stride, strict=True))
 
     def apart(self, y: jax.Array) -> jax.Array:
-        """y (N, *out, C), its places a stride apart, zeros between: as long as the windows reach."""
+        """y (N, *out, C) with s - 1 zeros between its places: as long as `reach`."""
         if not self.is_symbolic:
             between = ((0, 0, 0), *((0, 0, s - 1) for s in self.stride), (0, 0, 0))
             return lax.pad(y, jnp.zeros((), y.dtype), between)
-        for axis, s in enumerate(self.stride, start=1):  # by the shape: of no window, lax.pad's length is another term
+        for axis, s in enumerate(self.stride, start=1):  # by reshape: lax.pad's symbolic length would be another term
             around = [(0, s - 1 if other == axis + 1 else 0, 0) for other in range(y.ndim + 1)]
             stretched = lax.pad(jnp.expand_dims(y, axis + 1), jnp.zeros((), y.dtype), around)
             y = stretched.reshape(*y.shape[:axis], y.shape[axis] * s, *y.shape[axis + 1 :])
@@ -215,7 +215,7 @@ class Window:
         return jnp.broadcast_to(inside, (1, *self.out, 1))
 
     def _rounded_up(self, op: str) -> Window:
-        """Where a stride leaves rows at the end, one window more, if it begins before them: as PyTorch's ceil_mode."""
+        """One window more where rows are left, if it begins in x or the padding before: as PyTorch's ceil_mode."""
         if self.is_symbolic:
             refuse(op, f"ceil needs spatial sizes that are known, got {self.shape}; give padding instead")
         padding = []
@@ -253,12 +253,12 @@ class Window:
     def _first_blind(self) -> Iterator[int | None]:
         """Per axis the first window without a tap in x, if there is one.
 
-        It ends before x begins, or begins after x ends, or, where taps are further apart than x is long, x lies
-        between two of them: its first tap from 0 on, (i s - lo) mod d, is past the end.
+        It ends before x begins, begins after x ends, or has x between two of its taps, where d is more than x's
+        size: its first tap at 0 or later stands at (i s - lo) mod d, past x's end.
         """
         axes = zip(self.shape, self.out, self.size, self.stride, self.padding, self.dilation, strict=True)
         for h, o, k, s, (lo, hi), d in axes:
-            if is_symbolic(lo) or is_symbolic(h):  # "SAME" pads by less than a window; else what is sure
+            if is_symbolic(lo) or is_symbolic(h):  # "SAME" pads less than a window; else what is certain
                 yield 0 if not is_symbolic(lo) and lo > (k - 1) * d else None
                 continue
             h, lo = h + min(lo, 0) + min(hi, 0), max(lo, 0)  # cropped, where padding is negative
@@ -273,7 +273,7 @@ class Window:
 
 
 def cropped(x: jax.Array, window: Window) -> tuple[jax.Array, tuple[tuple[Size, Size], ...]]:
-    """x without what padding below 0 crops, and the padding that is left, which then may be rounded up."""
+    """x cropped where padding is below 0, and the padding that is left, which may then be rounded up."""
     cuts = [tuple(0 if is_symbolic(edge) else max(0, -edge) for edge in pair) for pair in window.padding]
     if not any(map(any, cuts)):
         return x, window.padding

@@ -2,7 +2,7 @@
 
 Legend (any number of spatial axes; i, a, u stand for one index per axis)
     x       (N, *spatial, C)        y, dy   (N, *out, C)
-    m[i]    what window i divides by: its number of taps, or of those in x where padding is not to be counted
+    m[i]    what window i divides by: its number of taps, or of taps in x where padding does not count
 
 Forward     y[n, i, c] = (1 / m[i]) sum_u x_pad[n, i s + u - lo, c]                                         [R 1.5]
 
@@ -12,8 +12,8 @@ Backward    linear, so dx is the adjoint applied to dy: a pixel collects the sha
 
             and the adjoint's own gradient is the forward again. A window's sum is a sum of sums, one axis after
             another: k_1 + k_2 terms instead of k_1 k_2. Its adjoint is summed in blocks of a stride (`_blocks`),
-            ceil(k / s) terms per axis. Sums of more than `UNROLLED` terms are sums of sums of 1, 2, 4, .. of them, each
-            twice the one before, shifted: two additions per power of two, and no term from beyond the window.
+            ceil(k / s) terms per axis. Sums of more than `UNROLLED` terms are made of sums of 1, 2, 4, .. terms, each
+            of two of the one before: two additions per power of two, and no term from beyond the window.
 
 Residuals   none
 Conventions padding counts as zeros (`count_include_pad=True`, the k of [R 1.5]) or not at all; what `ceil` lets hang
@@ -43,7 +43,7 @@ from jaxcnn.ops._lib._theorems import adjoint_pair
 from jaxcnn.ops._lib._types import Image, Pooled
 from jaxcnn.ops._lib._window import Padding, PerAxis, Size, Window, at_least, constant, cropped, is_symbolic
 
-Counted = tuple[tuple[Size, Size], ...]  # so many places of padding before and after x count, per axis
+Counted = tuple[tuple[Size, Size], ...]  # how many places of padding count before and after x, per axis
 
 
 def reference(
@@ -90,8 +90,8 @@ def avg_pool(
         stride: step of the window, an int or one per spatial axis; the window's size where None.
         padding: an int, one per spatial axis, nested (lo, hi) pairs, "SAME", "SAME_LOWER" or "VALID"; below 0 it crops.
         count_include_pad: whether padding counts, as zeros, in the mean.
-        ceil: whether a last window that hangs over the end counts, if it begins in x or the padding before it; what
-            hangs over the padding never counts in the mean. As under PyTorch's ceil_mode.
+        ceil: whether to add a last window that hangs over the end, if it begins in x or the padding before it; what
+            hangs over the padding never counts in the mean. As PyTorch's ceil_mode.
 
     Returns:
         y (N, *out, C), out = floor((H + lo + hi - k) / s) + 1 per axis, in the dtype of x.
@@ -223,7 +223,7 @@ def _spread_by_axis(window: Window, dy: jax.Array) -> jax.Array:
 
 
 def _doubled(x: jax.Array, axis: int, terms: int, length: Size) -> jax.Array:
-    """Sums of so many neighbours along an axis, `length` of them, of sums of 1, 2, 4, .. that each begin later."""
+    """`length` sums of `terms` neighbours along an axis, each of consecutive sums of 1, 2, 4, .. neighbours."""
     parts, start, power = [], 0, 1
     while power <= terms:
         if terms & power:
@@ -262,7 +262,7 @@ def _spread_by_lax(window: Window, dy: jax.Array) -> jax.Array:
 
 
 def _along(axis: int, window: Window) -> Window:
-    """The part of `window` that slides along `axis`, over axes before it already summed and those after it not yet."""
+    """`window` along `axis` only: the axes before it are already summed, those after it are not."""
 
     def only(values: tuple, others: object) -> tuple:
         return tuple(value if other == axis else others for other, value in enumerate(values))

@@ -63,7 +63,7 @@ def global_avg_pool(x: ArrayLike) -> jax.Array:
 
 
 class Places(NamedTuple):
-    """The spatial shape, and the type of x, as which dx lies."""
+    """The spatial shape, and x's type, which dx is sharded as."""
 
     spatial: tuple[Size, ...]
     x: Any

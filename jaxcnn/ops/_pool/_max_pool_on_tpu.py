@@ -3,9 +3,9 @@
 A TPU's compiler makes one kernel of a `reduce_window`, of several arrays at once too, and of what reads its windows'
 pixels without a stride; of strided slices it makes copies. So
 
-    first_maximum   one reduce_window over pairs (x, place), place the number of a pixel of its image: the greater x,
-                    NaN the greatest, and of equals the lower place. Padding has the place after the last.
-    route           dy and winner once with s - 1 empty rows between any two, e stride 1:
+    first_maximum   one reduce_window over pairs (x, place), place a pixel's number in its image. It takes the greater
+                    x (NaN is the greatest), of equals the lower place. Padding has the place after the last.
+    route           dy_e and winner_e, dy and winner with s - 1 empty rows between any two, summed with stride 1:
 
                         dx[a] = sum_u [winner_e[a - u d + lo] = u] dy_e[a - u d + lo]
 
@@ -45,7 +45,7 @@ def first_maximum(window: Window, x: Image) -> tuple[Pooled, Winner]:
 
 
 def counts(window: Window) -> bool:
-    """Whether an int32 counts an image's places, and they are known, and padding crops none."""
+    """Whether an image's places are known, fit an int32, and none is cropped by padding."""
     is_known = not window.is_symbolic and all(lo >= 0 and hi >= 0 for lo, hi in window.padding)
     return is_known and prod(window.shape) < 2**31
 

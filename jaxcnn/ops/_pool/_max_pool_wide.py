@@ -1,18 +1,18 @@
-"""Max pooling of windows of more taps than a program may spell out (`_bounds`), in as many steps as their logarithm.
+"""Max pooling of windows of more taps than a program may spell out (`_bounds`), in logarithmically many steps.
 
-A tap has its row-major number in the window. Along one axis, w_m[i] the greatest of m taps from place i on and the
-number of its tap, taps d apart:
+Along one axis, with taps d apart, let w_m[i] be the greatest of m taps from place i on, with the row-major number of
+its tap in the window:
 
     first_maximum   w_2m[i] = the first of equals, or the greater, of w_m[i] and w_m[i + m d]; for k taps the last step
-                    joins w_p[i] and w_p[i + (k - p) d], p the greatest power of two in k: what both see, ties.
-                    The last axis first: the row that wins then keeps its own first maximum. NaN is the greatest of all,
-                    and what stands in padding, whose number is `nobody`, the least.
+                    joins w_p[i] and w_p[i + (k - p) d], p the greatest power of two up to k: taps that both see tie.
+                    The last axis comes first, so that the row that wins keeps its own first maximum. NaN is the
+                    greatest of all, padding, whose number is `nobody`, the least.
     route           dx[a] = sum_i [a is the place of i's winner] dy[i], one sum over windows at places that they name
     gather          y[i] = x[a], a the place of i's winner
-    give, collect   for "all" and "split" the two sums over taps, each the adjoint of the other, in a loop:
+    give, take      for "all" and "split" the two sums over taps, each the adjoint of the other, in a loop:
                     dx = sum_u put_u([x_u = y] share),  share = sum_u [x_u = y] dx_u                           [R 1.5]
 
-A loop over taps is as long as the window; x and y are kept for it, where fewer taps keep a mask each.
+The loop has one turn per tap and needs x and y; windows of few taps keep a mask per tap instead.
 """
 
 from __future__ import annotations
@@ -107,12 +107,12 @@ def _is_max(seen: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _along(axis: int, window: Window, found: Found, nobody: jax.Array, per_tap: int) -> Found:
-    """The first maximum of k taps along an axis, and of those windows every one that the stride leaves."""
+    """The first maximum of k taps along an axis, for the windows that the stride keeps."""
     k, d, s, reach = window.size[axis], window.dilation[axis], window.stride[axis], window.reach[axis]
     at = axis + 1
 
     def joined(found: Found, taps: int, length: Size) -> Found:
-        """Of w at each place and w so many taps later, `length` of each."""
+        """w at each of `length` places joined with w `taps` taps later."""
         here, later = (_part(found, at, start, start + length) for start in (0, taps * d))
         return _first_of_two(here, _later(later, taps * per_tap, nobody), nobody)
 

@@ -28,7 +28,7 @@ from jaxcnn.ops._lib._types import Kernel, X, Y
 from jaxcnn.ops._lib._window import Window
 
 VECTOR = 8  # numbers that XLA:CPU computes at once, where the length of an array is a multiple of it
-TAPS_A_TURN = 8  # of a loop, so that XLA makes one pass of them
+TAPS_PER_TURN = 8  # of a loop, so that XLA makes one pass of them
 
 
 def correlate(problem: Problem, x: X, kernel: Kernel) -> Y:
@@ -72,7 +72,7 @@ def put_together(problem: Problem, dy: Y, kernel: Kernel, *, unrolled: int = UNR
         return window.add_numbered(padded, _times(problem, dy, _row(rows, number)), number)
 
     first = window.over_padding.put(_times(problem, dy, rows[0]), (0,) * len(window.size))
-    return window.unpad(_counted(window, with_tap, first, min(TAPS_A_TURN, unrolled))).astype(problem.dtypes.x)
+    return window.unpad(_counted(window, with_tap, first, min(TAPS_PER_TURN, unrolled))).astype(problem.dtypes.x)
 
 
 def _of_gradients(problem: Problem, dy: Y, kernel: Kernel) -> tuple[jax.Array, jax.Array]:
@@ -108,10 +108,13 @@ def _sum_as_it_is(problem: Problem, window: Window, array: jax.Array, rows: jax.
 
 
 def _counted(
-    window: Window, with_tap: Callable[[jax.Array, jax.Array], jax.Array], first: jax.Array, a_turn: int = TAPS_A_TURN
+    window: Window,
+    with_tap: Callable[[jax.Array, jax.Array], jax.Array],
+    first: jax.Array,
+    per_turn: int = TAPS_PER_TURN,
 ) -> jax.Array:
     """What a loop over all taps makes of the first's share; it starts from that, whose type has the mesh's axes."""
-    return lax.fori_loop(1, window.tap_count, with_tap, first, unroll=a_turn)
+    return lax.fori_loop(1, window.tap_count, with_tap, first, unroll=per_turn)
 
 
 def _row(rows: jax.Array, number: jax.Array) -> jax.Array:
