@@ -175,8 +175,11 @@ ALLOWED = {
     "train": {"_contract", "ops", "reference", "train"},
     "data": {"data"},
     "session": {
+        "_contract",
+        "_progress",
         "checkpoints",
         "data",
+        "nets",
         "ops",
         "plots",
         "provenance",
