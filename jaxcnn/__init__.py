@@ -1,5 +1,7 @@
 """Convolutional networks in JAX whose every gradient is derived by hand and proven against autodiff.
 
+jaxcnn.accelerate   any JAX function, its convolutions and pools by these operations
+jaxcnn.sites        what became of each of them
 jaxcnn.ops          the operations, with hand-derived gradients
 jaxcnn.reference    the same as plain forwards, for autodiff
 jaxcnn.check        is a gradient rule right?
@@ -27,11 +29,13 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing's would have to be loaded
 if TYPE_CHECKING:
-    from types import ModuleType
+    from typing import Any
 
     from jaxcnn import nets as nets
     from jaxcnn import ops as ops
     from jaxcnn import reference as reference
+    from jaxcnn._accelerate import accelerate as accelerate
+    from jaxcnn._accelerate import sites as sites
 
 __version__ = "0.1.0"
 
@@ -78,13 +82,18 @@ _LOADED_ON_USE = (
 )
 
 
-def __getattr__(name: str) -> ModuleType:
-    if name in _LOADED_ON_USE:
-        import importlib
+_FUNCTIONS = ("accelerate", "sites")
 
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module("jaxcnn._accelerate"), name)
+    if name in _LOADED_ON_USE:
         return importlib.import_module(f"jaxcnn.{name}")
     raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LOADED_ON_USE])
+    return sorted([*globals(), *_FUNCTIONS, *_LOADED_ON_USE])

@@ -32,6 +32,7 @@ if jax.__version_info__ < (0, 11):  # XLA ends the process over a flag that it n
 
 
 RUNS_SMALL_PROGRAMS_ONCE = {
+    "accelerate",
     "ops",
     "nets",
     *(

@@ -82,7 +82,7 @@ def asked_for(op: str, problem: Problem, algorithm: Algorithms, maps: tuple[str,
 
     A `ValueError` naming `op` where that is no plan, or cannot compute the problem.
     """
-    planned = Planned(problem, _plan(op, algorithm, maps))
+    planned = Planned(problem, plan_of(op, algorithm, maps))
     core = Core.of(problem).problem
     for which in MAPS:
         name = getattr(planned.plan, which)
@@ -98,7 +98,7 @@ def _other(each: str, which: str, plan: Plan) -> str:
     return "auto" if each == which else str(getattr(plan, each))
 
 
-def _plan(op: str, algorithm: Algorithms, maps: tuple[str, ...]) -> Plan:
+def plan_of(op: str, algorithm: Algorithms, maps: tuple[str, ...]) -> Plan:
     if isinstance(algorithm, Plan):
         names = {which: getattr(algorithm, which) for which in MAPS}
     elif isinstance(algorithm, str):

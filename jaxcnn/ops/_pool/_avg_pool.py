@@ -136,7 +136,7 @@ def _averaged(averages: Averages, x: Image) -> Pooled:
     window = averages.window
 
     def averaged(x: jax.Array) -> jax.Array:
-        return (_window_sum(x, window) / _count(averages, accumulator(x.dtype))).astype(x.dtype)
+        return (window_sums(x, window) / _count(averages, accumulator(x.dtype))).astype(x.dtype)
 
     return over_places(averaged, x, shape=(x.shape[0], *window.out, x.shape[-1]))
 
@@ -146,7 +146,7 @@ def _spread(averages: Averages, dy: Pooled) -> Image:
     window, wide = averages.window, accumulator(dy.dtype)
 
     def spread(dy: jax.Array) -> jax.Array:
-        return _window_sum_adjoint(dy.astype(wide) / _count(averages, wide), window).astype(dy.dtype)
+        return window_sums_adjoint(dy.astype(wide) / _count(averages, wide), window).astype(dy.dtype)
 
     return over_places(spread, dy, shape=(dy.shape[0], *window.shape, dy.shape[-1]))
 
@@ -176,7 +176,7 @@ def _positive(padding: Counted) -> Counted:
     return tuple((lo, hi) if is_symbolic(lo) else (max(0, lo), max(0, hi)) for lo, hi in padding)
 
 
-def _window_sum(x: Image, window: Window) -> Pooled:
+def window_sums(x: Image, window: Window) -> Pooled:
     """(N, *spatial, C) -> (N, *out, C), in the accumulator's dtype."""
     wide = x.astype(accumulator(x.dtype))
     by_axis = partial(_sum_by_axis, window)
@@ -184,7 +184,7 @@ def _window_sum(x: Image, window: Window) -> Pooled:
     return lax.platform_dependent(wide, tpu=on_tpu, default=by_axis)
 
 
-def _window_sum_adjoint(dy: Pooled, window: Window) -> Image:
+def window_sums_adjoint(dy: Pooled, window: Window) -> Image:
     """(N, *out, C) -> (N, *spatial, C)."""
     by_slices = partial(_spread_in_blocks if _blocks.supports(window) else _spread_by_axis, window)
     on_tpu = by_slices if _hides_windows(window) else partial(_spread_by_lax, window)
