@@ -118,8 +118,8 @@ def sites(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Sites:
         >>> found[0].what, found[0].shapes, found[0].left
         ('max pool', ('float32[1,4,4,3]', 'float32[1,2,2,3]'), None)
         >>> print(found)
-        line ... scope  what      shapes                                runs
-        ...             max pool  float32[1,4,4,3] -> float32[1,2,2,3]  max_pool first
+        line                    scope  what      shapes                                runs
+        <doctest ...>:2 (f)            max pool  float32[1,4,4,3] -> float32[1,2,2,3]  max_pool first
         1 max pool by hand-derived rules, none left to jax.lax
     """
     if not callable(f):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from jax.extend import linear_util
 
-from jaxcnn._accelerate._equations import bind, consts_of, is_jaxpr, name_of, opened
+from jaxcnn._accelerate._equations import bind, consts_of, is_jaxpr, opened
 
 if TYPE_CHECKING:
     from jaxcnn._accelerate._rewrite import Rewriting
@@ -26,20 +26,19 @@ def _with_bodies(rewriting: Rewriting, eqn: Any, args: list[Any]) -> list[Any]:
 
 
 def _rewritten(rewriting: Rewriting, eqn: Any) -> dict[str, Any]:
-    name = name_of(eqn)
     changes: dict[str, Any] = {}
     for key, value in eqn.params.items():
         if is_jaxpr(value):
-            changes[key] = rewriting.body(value, name)
+            changes[key] = rewriting.body(value, eqn)
         elif isinstance(value, tuple) and value and all(map(is_jaxpr, value)):
-            changes[key] = tuple(rewriting.body(each, name) for each in value)
+            changes[key] = tuple(rewriting.body(each, eqn) for each in value)
     return changes
 
 
 def _checkpoint(rewriting: Rewriting, eqn: Any, args: list[Any]) -> list[Any]:
     """Whose jaxpr holds no constants: those of the rules go before its arguments."""
     own = eqn.params["jaxpr"]
-    body = rewriting.body(own, name_of(eqn))
+    body = rewriting.body(own, eqn)
     if body is own:
         return bind(eqn, args)
     consts = list(consts_of(body))
@@ -60,7 +59,7 @@ def _with_constants_given(jaxpr: Any, count: int) -> Callable[..., list[Any]]:
 def _custom_vjp(rewriting: Rewriting, eqn: Any, args: list[Any]) -> list[Any]:
     """The function, and the forward of its rule; the backward is the user's own."""
     forward = eqn.params["fwd_jaxpr_thunk"]
-    unseen = rewriting.within(name_of(eqn))  # what the forward computes is the function's, and taken down once
+    unseen = rewriting.within(eqn)  # what the forward computes is the function's, and taken down once
     rewritten: dict[tuple[Any, ...], tuple[Any, Any]] = {}
 
     def rewritten_forward(*nonzeros: Any) -> tuple[Any, Any]:
@@ -77,7 +76,7 @@ def _custom_vjp(rewriting: Rewriting, eqn: Any, args: list[Any]) -> list[Any]:
 
 def _shard_map(rewriting: Rewriting, eqn: Any, args: list[Any]) -> list[Any]:
     """Traced anew by `jax.shard_map`, inside which alone its axes have names."""
-    params, inner = eqn.params, rewriting.within(name_of(eqn))
+    params, inner = eqn.params, rewriting.within(eqn)
     body = params["jaxpr"]
 
     def evaluated(*shards: Any) -> tuple[Any, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn import ops
-from jaxcnn._accelerate._replacement import Replacement
+from jaxcnn._accelerate._replacement import Replacement, compiled
 from jaxcnn.ops._conv._algorithm import MAPS
 from jaxcnn.ops._conv._plan import Algorithms
 
@@ -42,7 +41,7 @@ def decide(eqn: Any, plan: Algorithms) -> Replacement | str:
         except ValueError as error:
             reason = str(error).removeprefix("conv_plan: ")
         else:
-            run = partial(_convolved, numbers, options | {"algorithm": algorithm})
+            run = compiled("conv", _convolved, numbers, *(options | {"algorithm": algorithm}).items())
             return Replacement(run, {which: getattr(found, which) for which in MAPS})
     return reason
 
@@ -61,9 +60,8 @@ def _laid_out(type_: Any, axes: tuple[int, ...]) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(tuple(type_.shape[axis] for axis in axes), type_.dtype)
 
 
-def _convolved(
-    numbers: lax.ConvDimensionNumbers, options: dict[str, Any], x: jax.Array, kernel: jax.Array
-) -> jax.Array:
+def _convolved(numbers: lax.ConvDimensionNumbers, *options_and_arrays: Any) -> jax.Array:
+    *options, x, kernel = options_and_arrays
     x, kernel = jnp.transpose(x, _x_axes(numbers)), jnp.transpose(kernel, _kernel_axes(numbers))
     batch, feature, *spatial = numbers.out_spec
-    return jnp.moveaxis(ops.conv(x, kernel, **options), range(x.ndim), (batch, *spatial, feature))
+    return jnp.moveaxis(ops.conv(x, kernel, **dict(options)), range(x.ndim), (batch, *spatial, feature))

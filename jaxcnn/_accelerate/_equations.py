@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
 from jax.extend import core
 
 import jaxcnn.ops
@@ -67,6 +68,13 @@ def opened(jaxpr: Any) -> Any:
 def consts_of(jaxpr: Any) -> Sequence[Any]:
     """The constants that a program holds itself."""
     return jaxpr.consts if isinstance(jaxpr, core.ClosedJaxpr) else ()
+
+
+def closes_over_arrays(jaxpr: Any) -> bool:
+    """Whether a program, or one in it, holds arrays of jax that it was not given; what it made itself is of NumPy."""
+    if any(isinstance(const, jax.Array) for const in consts_of(jaxpr)):
+        return True
+    return any(closes_over_arrays(body) for eqn in opened(jaxpr).eqns for body in bodies_of(eqn))
 
 
 def name_of(eqn: Any) -> str:

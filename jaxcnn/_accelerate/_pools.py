@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import ops
-from jaxcnn._accelerate._replacement import Replacement
+from jaxcnn._accelerate._replacement import Replacement, compiled
 from jaxcnn.ops._lib._window import Window
 from jaxcnn.ops._pool._window_sum import window_sum
 
@@ -39,13 +39,15 @@ def decide_max(eqn: Any) -> Replacement | str:
         _geometry(eqn, windows, windows.dilation)
     except ValueError as error:
         return str(error).removeprefix("accelerate: ")
-    return Replacement(partial(_over, windows, partial(_max_pool, windows)), {"max_pool": "first"})
+    return Replacement(compiled("max_pool", _max_pool, windows), {"max_pool": "first"})
 
 
 def decide_min(eqn: Any) -> Replacement | str:
     """The maximum of -x, negative, or why the equation is left to jax.lax."""
     decided = decide_max(eqn)
-    return decided if isinstance(decided, str) else Replacement(partial(_negative, decided.run), {"max_pool": "first"})
+    if isinstance(decided, str):
+        return decided
+    return Replacement(compiled("min_pool", _min_pool, _windows(eqn.params)), decided.runs)
 
 
 def decide_sum(eqn: Any) -> Replacement | str:
@@ -59,7 +61,7 @@ def decide_sum(eqn: Any) -> Replacement | str:
         geometry = _geometry(eqn, windows, 1)
     except ValueError as error:
         return str(error).removeprefix("accelerate: ")
-    return Replacement(partial(_over, windows, partial(window_sum, geometry)), {"window_sum": "window_sum"})
+    return Replacement(compiled("window_sum", _window_sum, windows, geometry), {"window_sum": "by axis"})
 
 
 def _windows(params: dict[str, Any]) -> _Windows | str:
@@ -91,11 +93,16 @@ def _geometry(eqn: Any, windows: _Windows, dilation: Any) -> Window:
 
 
 def _max_pool(windows: _Windows, x: jax.Array) -> jax.Array:
-    return ops.max_pool(x, windows.size, windows.stride, padding=windows.padding, dilation=windows.dilation)
+    size, stride, padding, dilation = windows[1:]
+    return _over(windows, partial(ops.max_pool, window=size, stride=stride, padding=padding, dilation=dilation), x)
 
 
-def _negative(run: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    return -run(-x)
+def _min_pool(windows: _Windows, x: jax.Array) -> jax.Array:
+    return -_max_pool(windows, -x)
+
+
+def _window_sum(windows: _Windows, geometry: Window, x: jax.Array) -> jax.Array:
+    return _over(windows, partial(window_sum, geometry), x)
 
 
 def _over(windows: _Windows, pool: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:

@@ -18,7 +18,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from jaxcnn._accelerate import _nnx
 from jaxcnn._accelerate._call import Structure, apart, is_argument, is_result
-from jaxcnn._accelerate._equations import consts_of, opened
+from jaxcnn._accelerate._equations import closes_over_arrays, consts_of, opened
 from jaxcnn._accelerate._rewrite import Options, Rewriting
 from jaxcnn._accelerate._sites import Sites
 
@@ -99,7 +99,7 @@ def _traced(f: Callable[..., Any], structure: Structure, arrays: Sequence[Any]) 
         kept, flat = None, None
     flat = flat or _Flat(f, structure)
     closed, result = flat.traced(arrays)
-    if kept is not None and not any(isinstance(const, jax.Array) for const in consts_of(closed)):
+    if kept is not None and not closes_over_arrays(closed):
         kept[structure] = flat
         if len(kept) > KEPT:
             kept.popitem(last=False)

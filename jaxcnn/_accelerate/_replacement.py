@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,18 @@ class Replacement(NamedTuple):
 
     run: Callable[..., jax.Array]
     runs: dict[str, str]
+
+
+@lru_cache(maxsize=4096)
+def compiled(name: str, op: Callable[..., jax.Array], *static: Hashable) -> Callable[..., jax.Array]:
+    """`op(*static, ..)` under jit, the same function for the same statics.
+
+    So a site that runs outside of any other jit is one program, and compiled once, however often what it is part of is
+    traced; within another jit it costs nothing.
+    """
+    run: Any = partial(op, *static)
+    run.__name__ = run.__qualname__ = name
+    return jax.jit(run)
 
 
 def not_ours(eqn: Any) -> str | None:

@@ -47,6 +47,7 @@ class Rewriting:
 
     options: Options
     inside: tuple[str, ...] = ()
+    is_gradient: bool = False  # whether it is inside of what autodiff made
     sites: list[Site] = field(default_factory=list)
     bodies: dict[int, tuple[Any, Any, list[Site]]] = field(default_factory=dict)  # by id: itself, rewritten, its sites
 
@@ -55,14 +56,15 @@ class Rewriting:
         """Whether any site was."""
         return any(site.left is None for site in self.sites)
 
-    def within(self, name: str) -> Rewriting:
-        """The same inside of something, with sites of its own."""
-        return Rewriting(self.options, (*self.inside, name), [], self.bodies)
+    def within(self, eqn: Any) -> Rewriting:
+        """The same inside of an equation, with sites of its own."""
+        is_gradient = self.is_gradient or is_already_a_gradient(eqn.source_info)
+        return Rewriting(self.options, (*self.inside, name_of(eqn)), is_gradient, [], self.bodies)
 
-    def body(self, jaxpr: Any, name: str) -> Any:
+    def body(self, jaxpr: Any, eqn: Any) -> Any:
         """A jaxpr with its sites replaced, itself where none is; one that is met twice is rewritten once."""
         if id(jaxpr) not in self.bodies:
-            inner = self.within(name)
+            inner = self.within(eqn)
             rewritten = jax.make_jaxpr(lambda *args: inner.evaluated(jaxpr, consts_of(jaxpr), args))(*_types(jaxpr))
             self.bodies[id(jaxpr)] = (jaxpr, rewritten if inner.has_replaced else jaxpr, inner.sites)
         _, rewritten, sites = self.bodies[id(jaxpr)]
@@ -94,7 +96,7 @@ class Rewriting:
             return bind(eqn, args)
         if name in _bodies.REWRITES:
             return _bodies.REWRITES[name](self, eqn, args)
-        inner = self.within(name_of(eqn))
+        inner = self.within(eqn)
         for each in sites_within(eqn):
             inner.note(each, None, f"inside {name_of(eqn)}, whose body is not gone into")
         self.sites += inner.sites
@@ -113,7 +115,7 @@ class Rewriting:
     def _decided(self, eqn: Any) -> Replacement | str:
         if self.options.forward_mode:
             return "forward_mode=True"
-        if is_already_a_gradient(eqn.source_info):
+        if self.is_gradient or is_already_a_gradient(eqn.source_info):
             return "a gradient that autodiff made inside; give accelerate the function that is differentiated"
         return not_ours(eqn) or DECIDES[eqn.primitive.name](eqn, self.options.plan)
 

@@ -181,6 +181,8 @@ def test_gradients_that_autodiff_made_are_left() -> None:
     kernel, x = point()
     found = jaxcnn.sites(jax.grad(lambda kernel: conv(x, kernel).sum()), kernel)
     assert [site.left is not None and "autodiff made" in site.left for site in found] == [False, True]
+    found = jaxcnn.sites(jax.grad(lambda kernel: jax.jit(conv)(x, kernel).sum()), kernel)
+    assert [site.left is not None and "autodiff made" in site.left for site in found] == [False, True]
 
 
 def test_a_second_time_changes_nothing() -> None:

@@ -49,6 +49,31 @@ def test_a_second_call_traces_nothing() -> None:
     assert len(times) == 3
 
 
+def test_what_a_function_makes_itself_is_no_reason_to_trace_it_again() -> None:
+    kernel, x = point()
+    f, times = counted(lambda kernel, x: net(kernel, x) * jnp.array([1.0, 2.0]) + np.array([1.0, 2.0]))
+    for _ in range(2):
+        jaxcnn.accelerate(f)(kernel, x)
+    assert len(times) == 1
+
+
+def test_what_an_inner_function_closes_over_is_read_anew() -> None:
+    kernel, x = point()
+    held = [kernel]
+    by_hand = jaxcnn.accelerate(lambda x: jax.jit(lambda x: conv(x, held[0]))(x))
+    for times in (1, 2):
+        held[0] = times * kernel
+        assert_alike(by_hand(x), times * conv(x, kernel))
+
+
+def test_a_site_is_compiled_once(capfd: pytest.CaptureFixture[str]) -> None:
+    kernel, x = point()
+    for times in (1, 2):
+        with jax.log_compiles(times == 2):
+            jaxcnn.accelerate(lambda x: conv(x, kernel))(x)
+    assert "Compiling jit(conv)" not in capfd.readouterr().err
+
+
 def test_settings_that_change_a_program_trace_it_anew() -> None:
     kernel, x = point()
     f, times = counted(net)
