@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
@@ -23,6 +23,8 @@ from jaxcnn._accelerate._source import is_already_a_gradient, line_of, scope_of
 from jaxcnn.ops._conv._plan import Algorithms
 
 SCOPE = "jaxcnn"  # what profiles show around an op that took a site's place
+
+RULES_OF_USERS = {"custom_jvp", "custom_vjp"}
 
 DECIDES: dict[str, Callable[[Any, Algorithms], Replacement | str]] = {
     "conv_general_dilated": _conv.decide,
@@ -41,6 +43,14 @@ class Options:
     forward_mode: bool = False
 
 
+class _Body(NamedTuple):
+    """A program within, itself and rewritten, and its sites."""
+
+    own: Any
+    rewritten: Any
+    sites: list[Site]
+
+
 @dataclass
 class Rewriting:
     """One going through a program: what is asked for, what was found so far, and where it is."""
@@ -49,7 +59,7 @@ class Rewriting:
     inside: tuple[str, ...] = ()
     is_gradient: bool = False  # whether it is inside of what autodiff made
     sites: list[Site] = field(default_factory=list)
-    bodies: dict[int, tuple[Any, Any, list[Site]]] = field(default_factory=dict)  # by id: itself, rewritten, its sites
+    bodies: dict[tuple[int, bool], _Body] = field(default_factory=dict)  # by id, and whether in a gradient
 
     @property
     def has_replaced(self) -> bool:
@@ -63,13 +73,13 @@ class Rewriting:
 
     def body(self, jaxpr: Any, eqn: Any) -> Any:
         """A jaxpr with its sites replaced, itself where none is; one that is met twice is rewritten once."""
-        if id(jaxpr) not in self.bodies:
-            inner = self.within(eqn)
+        inner = self.within(eqn)
+        key = id(jaxpr), inner.is_gradient
+        if key not in self.bodies:
             rewritten = jax.make_jaxpr(lambda *args: inner.evaluated(jaxpr, consts_of(jaxpr), args))(*_types(jaxpr))
-            self.bodies[id(jaxpr)] = (jaxpr, rewritten if inner.has_replaced else jaxpr, inner.sites)
-        _, rewritten, sites = self.bodies[id(jaxpr)]
-        self.sites += sites
-        return rewritten
+            self.bodies[key] = _Body(jaxpr, rewritten if inner.has_replaced else jaxpr, inner.sites)
+        self.sites += self.bodies[key].sites
+        return self.bodies[key].rewritten
 
     def evaluated(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
         """What the program gives, its sites replaced."""
@@ -108,7 +118,10 @@ class Rewriting:
         if isinstance(decided, str):
             self.note(eqn, None, decided)
             return bind(eqn, args)
-        self.note(eqn, decided.runs, None)
+        runs = decided.runs
+        if not RULES_OF_USERS.isdisjoint(self.inside):  # which compute the gradients
+            runs = dict([next(iter(runs.items()))])
+        self.note(eqn, runs, None)
         with jax.named_scope(SCOPE):
             return [decided.run(*args)]
 

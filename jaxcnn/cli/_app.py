@@ -20,6 +20,7 @@ from jaxcnn.cli.explain import explain
 from jaxcnn.cli.export import export
 from jaxcnn.cli.predict import predict
 from jaxcnn.cli.report import report
+from jaxcnn.cli.sites import sites
 from jaxcnn.cli.train import train
 from jaxcnn.session import SessionError, TrainingError
 
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (train, predict, report, explain, export, check, bench):
+for _command in (train, predict, report, explain, export, check, bench, sites):
     app.command()(arranged(_command))
 
 

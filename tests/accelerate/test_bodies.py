@@ -103,6 +103,7 @@ def test_custom_jvp_keeps_its_rule() -> None:
 
     kernel, x = point()
     assert_accelerates(f, kernel, x, replaced=1)
+    assert list(jaxcnn.sites(f, kernel, x)[0].runs or ()) == ["correlate"]
     of_plain = jax.grad(lambda k: conv(x, k).sum())(kernel)
     assert_alike(jax.grad(lambda k: jaxcnn.accelerate(f)(k, x).sum())(kernel), 3 * of_plain)
 

@@ -200,7 +200,7 @@ def test_haiku(images: jax.Array) -> None:
     def net(x: Any) -> Any:
         x = hk.Conv2D(4, 3)(x)
         x = hk.BatchNorm(True, True, 0.9)(x, is_training=True)
-        return hk.avg_pool(hk.max_pool(jax.nn.relu(x), 2, 2, "SAME"), 2, 2, "SAME")
+        return hk.avg_pool(hk.max_pool(jax.nn.relu(x), (2, 2, 1), (2, 2, 1), "SAME"), (2, 2, 1), (2, 2, 1), "SAME")
 
     params, state = net.init(jax.random.key(0), images)
     f = net.apply
