@@ -145,6 +145,21 @@ def test_inside_shard_map() -> None:
     assert_alike(mapped(jaxcnn.accelerate(f))(kernel, x), mapped(f)(kernel, x))
 
 
+def test_on_an_explicit_mesh() -> None:
+    types = (jax.sharding.AxisType.Explicit,) * 2
+    mesh = jax.make_mesh((2, 1), ("i", "j"), devices=jax.devices()[:2], axis_types=types)
+    with jax.set_mesh(mesh):
+        kernel, x = point()
+        kernel = jax.device_put(kernel, jax.NamedSharding(mesh, P()))
+        x = jax.device_put(x, jax.NamedSharding(mesh, P("i")))
+        assert_alike(jaxcnn.accelerate(net)(kernel, x), net(kernel, x))
+        gradients = [
+            jax.jit(jax.grad(lambda kernel, x, f=f: jnp.sin(f(kernel, x)).sum(), (0, 1)))(kernel, x)
+            for f in (jaxcnn.accelerate(net), net)
+        ]
+        assert_alike(*gradients)
+
+
 def test_vmap_with_a_name() -> None:
     kernel, x = point()
 

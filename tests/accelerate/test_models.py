@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -127,6 +129,18 @@ def test_nnx_models_that_are_functions_themselves(images: jax.Array, nnx_net: Ca
     assert_alike(states(by_hand), states(plain), TOLERANCE)
 
 
+def test_nnx_models_are_not_kept(images: jax.Array, nnx_net: Callable[[], Any]) -> None:
+    import flax.nnx as nnx
+
+    model = nnx_net()
+    seen = [weakref.ref(model), weakref.ref(model.conv.kernel[...])]
+    nnx.value_and_grad(jaxcnn.accelerate(nnx_loss))(model, images)
+    jaxcnn.accelerate(model)(images)
+    del model
+    gc.collect()
+    assert [each() for each in seen] == [None] * 2
+
+
 def test_nnx_whole_steps(images: jax.Array, nnx_net: Callable[[], Any]) -> None:
     import flax.nnx as nnx
     import optax
@@ -189,8 +203,12 @@ def test_equinox() -> None:
     assert_alike(jax.vmap(jaxcnn.accelerate(model))(x), jax.vmap(model)(x), TOLERANCE)
     assert_alike(eqx.filter_vmap(jaxcnn.accelerate(model))(x), jax.vmap(model)(x), TOLERANCE)
     assert_alike(jaxcnn.accelerate(eqx.filter_vmap(model))(x), jax.vmap(model)(x), TOLERANCE)
+    seen = weakref.ref(model.layers[0].weight)
     unchanged = jaxcnn.accelerate(lambda model, x: (model, model(x)))(model, x[0])[0]
     assert_same_structure(unchanged, model)
+    del model, unchanged, f, whole, expected
+    gc.collect()
+    assert seen() is None
 
 
 def test_haiku(images: jax.Array) -> None:
