@@ -233,7 +233,7 @@ def kernel_gradient(planned: Planned, x: X, dy: Y) -> Kernel:
     return _kernel_gradient(Planned(core.problem, plan), inside(x, core.cut), inside(dy, core.blind))
 
 
-def _y(planned: Planned, x: X, kernel: Kernel) -> Y:
+def y_of(planned: Planned, x: X, kernel: Kernel) -> Y:
     """dT/dg [R 1]."""
     problem, places = planned.problem, [(x, axis) for axis in range(x.ndim - 1)]
     return laid_out(
@@ -245,7 +245,7 @@ def _y(planned: Planned, x: X, kernel: Kernel) -> Y:
     )
 
 
-def _dx(planned: Planned, dy: Y, kernel: Kernel) -> X:
+def dx_of(planned: Planned, dy: Y, kernel: Kernel) -> X:
     """dT/dx [R 6, 8; V 34, 38]."""
     problem, places = planned.problem, [(dy, axis) for axis in range(dy.ndim - 1)]
     return laid_out(
@@ -257,7 +257,7 @@ def _dx(planned: Planned, dy: Y, kernel: Kernel) -> X:
     )
 
 
-def _dk(planned: Planned, x: X, dy: Y) -> Kernel:
+def dk_of(planned: Planned, x: X, dy: Y) -> Kernel:
     """dT/dk [R 5, 7, 9; V 33, 37]."""
     problem = planned.problem
     channels = ((x, x.ndim - 1) if problem.groups == 1 else None, (dy, dy.ndim - 1))
@@ -270,7 +270,7 @@ def _dk(planned: Planned, x: X, dy: Y) -> Kernel:
     )
 
 
-_correlate, _input_gradient, _kernel_gradient = trilinear(_y, _dx, _dk)  # (B1)
+_correlate, _input_gradient, _kernel_gradient = trilinear(y_of, dx_of, dk_of)  # (B1)
 
 
 OP = Op(

@@ -44,6 +44,7 @@ class Dtypes:
     kernel: np.dtype
     y: np.dtype
     dy: np.dtype | None = None  # the gradient's, if y stays in its sums' dtype until a bias is added
+    products: np.dtype | None = None  # the input gradient's, if that comes first, as in `conv_transpose`
 
     @classmethod
     def of(cls, op: str, x: jax.Array, kernel: jax.Array, preferred_element_type: DTypeLike | None) -> Dtypes:
@@ -66,8 +67,8 @@ class Dtypes:
 
     @property
     def of_gradients(self) -> np.dtype:
-        """The dtype that products with dy are computed in: holds x and dy exactly."""
-        return widest(self.x, self.y)
+        """The dtype that products with dy are computed in: holds x and dy exactly, if nothing else was asked for."""
+        return widest(self.x, self.y) if self.products is None else self.products
 
     @property
     def of_sums(self) -> np.dtype:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, UInt
 X = Float[Array, "n *spatial c_in"]
 Kernel = Float[Array, "*size c_in_per_group c_out"]
 Y = Float[Array, "n *out c_out"]
+TransposedKernel = Float[Array, "*size c_out_per_group c_in"]
 
 # pooling and unfolding, channel by channel
 Image = Float[Array, "n *spatial c"]

@@ -73,10 +73,10 @@ class Window:
         `may_see_nothing`.
         """
         shape = tuple(x_shape[1:-1])
-        size = _per_axis(op, "window", size, len(shape))
-        stride = size if stride is None else _per_axis(op, "stride", stride, len(shape))
-        dilation = _per_axis(op, "dilation", dilation, len(shape))
-        window = cls(shape, size, stride, _pairs(op, padding, shape, size, stride, dilation), dilation)
+        size = per_axis(op, "window", size, len(shape))
+        stride = size if stride is None else per_axis(op, "stride", stride, len(shape))
+        dilation = per_axis(op, "dilation", dilation, len(shape))
+        window = cls(shape, size, stride, padding_pairs(op, padding, shape, size, stride, dilation), dilation)
         window = window._rounded_up(op) if ceil else window
         window._refuse_misfits(op)
         if not may_see_nothing:
@@ -296,21 +296,22 @@ def constant(size: Size, dtype: Any) -> Any:
     return jnp.asarray(size, dtype) if is_symbolic(size) else np.asarray(size, dtype)
 
 
-def _per_axis(op: str, name: str, value: PerAxis, axes: int) -> tuple[int, ...]:
-    """`value` as one positive int per spatial axis."""
-    expected = f"{name} must be a positive int or one per spatial axis ({axes})"
+def per_axis(op: str, name: str, value: PerAxis, axes: int, *, least: int = 1) -> tuple[int, ...]:
+    """`value` as one int per spatial axis, each at least 1, or 0."""
+    number = "a positive int" if least else "an int of 0 or more"
+    expected = f"{name} must be {number} or one per spatial axis ({axes})"
     try:
         entries = tuple(map(as_int, value)) if _is_sequence(value) else (as_int(value),) * axes
     except TypeError:
         refuse(op, f"{expected}, got {value!r}")
-    if len(entries) != axes or any(entry < 1 for entry in entries):
+    if len(entries) != axes or any(entry < least for entry in entries):
         hint = "; if x is one image without its batch axis, give x[None]" if len(entries) == axes + 1 else ""
         refuse(op, f"{expected}, got {value!r}{hint}")
     _refuse_absurd(op, name, value, entries)
     return entries
 
 
-def _pairs(
+def padding_pairs(
     op: str,
     padding: Padding,
     shape: tuple[Size, ...],
