@@ -43,6 +43,8 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("conv_general_dilated", (floats(2, 4, 8, 7), floats(6, 2, 3, 2), (1, 2), "SAME"), {"feature_group_count": 2}),
     ("conv_relu_max_pool", (floats(2, 8, 7, 4), floats(3, 2, 4, 6), floats(6), 2), {"padding": 1, "stride": (1, 2)}),
     ("conv_relu_max_pool", (floats(2, 9, 4), floats(3, 2, 6), None, 3), {"groups": 2, "pool_stride": 1}),
+    ("conv_transpose", (floats(2, 4, 3, 6), floats(3, 2, 4, 6)), {}),
+    ("conv_transpose", (floats(2, 4, 3, 6), floats(3, 2, 2, 6), floats(4)), {"groups": 2, "stride": 2, "padding": 1}),
     ("correlate", (floats(2, 5, 6, 7, 2), floats(2, 3, 2, 2, 3)), {"dilation": (1, 2, 1)}),
     ("cross_entropy", (jax.nn.softmax(floats(5, 3)), classes(5)), {}),
     ("cross_entropy", (jax.nn.softmax(floats(5, 3)), jax.nn.softmax(floats(5, 3))), {}),
@@ -197,6 +199,12 @@ def test_two_operations_a_multiply_add_of_a_depthwise_convolution() -> None:
     """Forward: XLA:CPU's own kernel gradient of one multiplies C times as often as it need."""
     args = shape(2, 8, 8, 4), shape(3, 3, 1, 4)
     assert flops(partial(jaxcnn.reference.conv, groups=4), *args) == 2 * cost.of_op("conv", *args, groups=4).forward
+
+
+def test_a_transposed_convolution_multiplies_at_each_place_of_x() -> None:
+    counted = cost.of_op("conv_transpose", shape(2, 4, 3, 6), shape(3, 2, 5, 6), stride=2)
+    assert counted.forward == 2 * 4 * 3 * 6 * 3 * 2 * 5
+    assert counted.input_gradient == counted.parameter_gradients == counted.forward
 
 
 def test_taps_in_padding_are_counted_here_and_not_by_xla() -> None:

@@ -102,6 +102,11 @@ def test_the_reproduction_of_jaxs_fault_with_mapped_numpy_arrays() -> None:
     exec(block.replace("np.ones", "jax.numpy.ones"), {})
 
 
+def test_the_page_of_transposed_convolutions_runs_as_written() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "conv_transpose.md").read_text(), re.DOTALL)
+    exec(block, {})
+
+
 def test_the_readmes_algorithms_run() -> None:
     """Its table has every algorithm with the maps that it has, and its example is computed."""
     named = {

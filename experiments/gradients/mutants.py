@@ -185,6 +185,14 @@ INPUT_GRADIENT = Op(
     drawn((2, 4, 4, 3), (2, 2, 2, 3)),
     is_exact=True,
 )
+UPWARD: dict[str, Any] = {"stride": 2, "padding": ((1, 0), (0, 1))}
+SHIFTED_UP: dict[str, Any] = {"stride": 2, "padding": ((0, 1), (1, 0))}
+CONV_TRANSPOSE = Op(
+    "conv_transpose",
+    lambda m, x, k, b: m.conv_transpose(x, k, b, output_padding=(1, 0), **UPWARD),
+    drawn((2, 3, 3, 2), (3, 3, 2, 2), (2,)),
+    is_exact=True,
+)
 KERNEL_GRADIENT = Op(
     "kernel_gradient",
     lambda m, x, dy: m.kernel_gradient(x, dy, (2, 2, 2, 3)),
@@ -326,6 +334,27 @@ CONV_MUTANTS = (
         "last images dropped in ddy",
         lambda dk, x, dy: reference.correlate(x, dk).at[2:].set(0),
         1,
+    ),
+    planted(CONV_TRANSPOSE, "kernel flipped in dx", lambda dy, x, k, b: reference.correlate(dy, flip(k), **UPWARD)),
+    planted(
+        CONV_TRANSPOSE,
+        "channels exchanged in dx",
+        lambda dy, x, k, b: reference.correlate(dy, transpose(k), **UPWARD),
+    ),
+    planted(CONV_TRANSPOSE, "padding off by one in dx", lambda dy, x, k, b: reference.correlate(dy, k, **SHIFTED_UP)),
+    spoilt(CONV_TRANSPOSE, "dk flipped", flip, 1),
+    planted(
+        CONV_TRANSPOSE,
+        "padding off by one in dk",
+        lambda dy, x, k, b: reference.kernel_gradient(dy, x, k.shape, **SHIFTED_UP),
+        1,
+    ),
+    planted(CONV_TRANSPOSE, "db of the rows that x reaches", lambda dy, x, k, b: dy[:, :-1].sum((0, 1, 2)), 2),
+    planted(
+        CONV_TRANSPOSE,
+        "kernel a constant of dx",
+        lambda dy, x, k, b: reference.correlate(dy, lax.stop_gradient(k), **UPWARD),
+        **without_derivative("args[0][1]"),
     ),
 )
 

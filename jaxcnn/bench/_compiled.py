@@ -174,6 +174,13 @@ def _others() -> list[Case]:
             (3, 3, 32, 64),
             (64,),
         ),
+        _op_case(
+            "conv_transpose",
+            lambda m, x, k, b: m.conv_transpose(x, k, b, stride=2, padding=1),
+            (128, 14, 14, 64),
+            (4, 4, 32, 64),
+            (32,),
+        ),
     ]
 
 

@@ -17,6 +17,7 @@ from jaxcnn.ops._conv import input_gradient as input_gradient
 from jaxcnn.ops._conv import kernel_gradient as kernel_gradient
 from jaxcnn.ops._conv._conv_general_dilated import conv_general_dilated as conv_general_dilated
 from jaxcnn.ops._conv._conv_relu_max_pool import conv_relu_max_pool as conv_relu_max_pool
+from jaxcnn.ops._conv._conv_transpose import conv_transpose as conv_transpose
 from jaxcnn.ops._dense import dense as dense
 from jaxcnn.ops._flatten import flatten as flatten
 from jaxcnn.ops._lib._numpy import mapped_too

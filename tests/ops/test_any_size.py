@@ -61,6 +61,20 @@ FORMS: dict[str, tuple[Function, tuple[str, ...]]] = {
         lambda m, x: m.conv_relu_max_pool(x, integers((3, 3, 2, 4), np.float32), None, 2, padding="SAME"),
         ("n, 2*h, 2*w, 2",),
     ),
+    "conv_transpose": (
+        lambda m, x, k, b: m.conv_transpose(x, k, b, stride=2, padding="SAME"),
+        ("n, h, w, 2", "3, 3, 4, 2", "4"),
+    ),
+    "conv_transpose, cropped, with more at the end": (
+        lambda m, x: m.conv_transpose(
+            x, integers((4, 3, 4, 2), np.float32), stride=(2, 1), padding=1, output_padding=(3, 0)
+        ),
+        ("n, h, w, 2",),
+    ),
+    "conv_transpose in groups, places of x that reach nothing": (
+        lambda m, x: m.conv_transpose(x, integers((2, 2, 3, 2), np.float32), padding=((2, 0), (0, -1)), groups=2),
+        ("n, h + 2, w, 2",),
+    ),
     "conv_general_dilated": (
         lambda m, x: m.conv_general_dilated(x, integers((4, 2, 3, 3), np.float32), (1, 1), "SAME"),
         ("n, 2, h, w",),

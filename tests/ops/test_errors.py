@@ -41,10 +41,15 @@ def f32(*shape: int) -> np.ndarray:
 
 
 X, K = f32(1, 5, 5, 4), f32(3, 3, 4, 2)
+UP, UP_K = f32(1, 3, 3, 2), f32(3, 3, 4, 2)
 
 
 def conv(*words: str, x: Any = X, kernel: Any = K, bias: Any = None, typed: bool = True, **options: Any) -> Case:
     return Case(ops.conv, (x, kernel, bias), ("conv:", *words), options, badly_typed=not typed)
+
+
+def up(*words: str, x: Any = UP, kernel: Any = UP_K, bias: Any = None, typed: bool = True, **options: Any) -> Case:
+    return Case(ops.conv_transpose, (x, kernel, bias), ("conv_transpose:", *words), options, badly_typed=not typed)
 
 
 def pool(*words: str, x: Any = X, window: Any = 2, typed: bool = True, op: Any = None, **options: Any) -> Case:
@@ -165,6 +170,34 @@ CASES = {
     ),
     "kernel_gradient: kernel_shape None": other(
         ops.kernel_gradient, X, f32(1, 3, 3, 2), None, words=("kernel_shape", "None"), typed=False
+    ),
+    # transposed convolution: x (1, 3, 3, 2), kernel (3, 3, 4, 2)
+    "conv_transpose: one image without its batch": up("of as many spatial axes", "x[None]", x=f32(3, 3, 2)),
+    "conv_transpose: rows": up("x must be (N, *spatial, C)", "(3, 2)", x=f32(3, 2)),
+    "conv_transpose: integer images": up("x", "floating dtype", "int32", x=np.zeros((1, 3, 3, 2), np.int32)),
+    "conv_transpose: kernel None": up("kernel", "NoneType", kernel=None, typed=False),
+    "conv_transpose: kernel of other channels": up("(*k, C_out/groups, C_in)", "C_in = 2", kernel=f32(3, 3, 4, 3)),
+    "conv_transpose: a kernel as in Flax": up("C_in = 2", "(3, 3, 2, 4); of one as in Flax", kernel=f32(3, 3, 2, 4)),
+    "conv_transpose: an empty kernel": up("window", "(0, 3)", kernel=f32(0, 3, 4, 2)),
+    "conv_transpose: groups that do not divide": up("groups", "divides C_in = 2", "got 3", groups=3),
+    "conv_transpose: groups True": up("groups", "positive int", "True", groups=True),
+    "conv_transpose: bias of other channels": up("bias", "(4,)", "(2,)", bias=f32(2)),
+    "conv_transpose: stride zero": up("stride", "positive", "0", stride=0),
+    "conv_transpose: stride of three axes": up("stride", "(2)", "(1, 1, 1)", stride=(1, 1, 1)),
+    "conv_transpose: dilation a float": up("dilation", "1.5", dilation=1.5, typed=False),
+    "conv_transpose: output_padding below 0": up("output_padding must be an int of 0 or more", "-1", output_padding=-1),
+    "conv_transpose: output_padding of three": up("output_padding", "(2)", "(1, 1, 1)", output_padding=(1, 1, 1)),
+    "conv_transpose: output_padding None": up("output_padding", "None", output_padding=None, typed=False),
+    "conv_transpose: unknown padding": up("padding", "'SAME'", "'FULL'", padding="FULL"),
+    "conv_transpose: padding of one pair": up("padding", "((1, 1),)", padding=((1, 1),)),
+    "conv_transpose: padding of all of y": up("padding ((3, 3), (3, 3))", "spatial size (-1, -1)", padding=3),
+    "conv_transpose: no pixels": up("(1, 0, 3, 2)", "a place on each axis of x and of y", x=f32(1, 0, 3, 2)),
+    "conv_transpose: stride of 2**40": up("stride", "2**31", "1099511627776", stride=2**40),
+    "conv_transpose: y beyond any memory": up("no memory holds", output_padding=2**31 - 1),
+    "conv_transpose: unknown algorithm": up("algorithm", "'toeplitz'", "'toplitz'", algorithm="toplitz"),
+    "conv_transpose: no such precision": up("precision", "'foo'", precision="foo"),
+    "conv_transpose: integer preferred_element_type": up(
+        "preferred_element_type", "int32", preferred_element_type="int32"
     ),
     # pools
     "max_pool: x without channels": pool("x must be (N, *spatial, C)", "(5, 5)", "x[..., None]", x=f32(5, 5)),

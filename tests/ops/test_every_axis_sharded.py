@@ -20,6 +20,14 @@ from jaxcnn import ops
 IMAGE = (8, 16, 16, 8)
 CASES: dict[str, tuple[Callable[..., jax.Array], tuple[tuple[int, ...], ...]]] = {
     "conv_relu_max_pool": (lambda x, k, b: ops.conv_relu_max_pool(x, k, b, window=2), (IMAGE, (3, 3, 8, 8), (8,))),
+    "conv_transpose": (
+        lambda x, k, b: ops.conv_transpose(x, k, b, stride=2, padding="SAME"),
+        (IMAGE, (3, 3, 8, 8), (8,)),
+    ),
+    "conv_transpose in groups": (
+        lambda x, k: ops.conv_transpose(x, k, padding=1, groups=2),
+        (IMAGE, (3, 3, 8, 8)),
+    ),
     "dense": (ops.dense, ((8, 16), (16, 8), (8,))),
     "dense of rows": (ops.dense, ((8, 8, 16), (16, 8), (8,))),
     "flatten": (ops.flatten, (IMAGE,)),

@@ -70,6 +70,7 @@ Z = np.asarray(normals((3, 4)))
 P = np.exp(Z) / np.exp(Z).sum(1, keepdims=True)
 POOL: dict[str, Any] = {"window": 5, "stride": 1}
 X, K, B = normals((2, 6, 6, 2)), normals((3, 3, 2, 3)), normals((3,))
+UP = normals((2, 3, 3, 3), seed=1)
 LINE, TAPS = normals((2, 40, 1)), normals((5, 1, 1))
 SPIKES = with_a_peak(1, 9, 1)
 
@@ -148,6 +149,23 @@ CASES: dict[str, Case] = {
         lambda m, x, k, b: m.conv(x, k, b),
         (positive(1, 4096, 1), np.ones((1, 1, 1)), np.ones(1)),
         ones_and_256(1, 4096, 1),
+    ),
+    "conv_transpose": Case(
+        lambda m, x, k, b: m.conv_transpose(x, k, b, stride=2, padding=1), (UP, K, B[:2]), greatest_term=32
+    ),
+    "conv_transpose, float32 kernel": Case(
+        lambda m, x, k, b: m.conv_transpose(x, k, b, stride=2), (UP, K, B[:2]), greatest_term=32, wide=(1, 2)
+    ),
+    "conv_transpose, overlapping": Case(
+        lambda m, x, k: m.conv_transpose(x, k), (ones_and_256(1, 9, 1), np.ones((5, 1, 1))), np.ones((1, 13, 1))
+    ),
+    "conv_transpose, a bias over 4,096 places": Case(
+        lambda m, x, k, b: m.conv_transpose(x, k, b),
+        (positive(1, 4096, 1), np.ones((1, 1, 1)), np.ones(1)),
+        ones_and_256(1, 4096, 1),
+    ),
+    "conv_transpose, products beyond float16": Case(
+        lambda m, x, k: m.conv_transpose(x, k), (np.full((1, 2, 1), 300.0), np.ones((1, 1, 1))), [[[300.0], [-300.0]]]
     ),
     "correlate": Case(lambda m, x, k: m.correlate(x, k, stride=2), (X, K), greatest_term=16),
     "input_gradient": Case(

@@ -44,6 +44,7 @@ KEEPS: dict[str, tuple[Callable[..., Any], tuple[jax.Array, ...], list[int], lis
         [0, 1],
         [("uint8", (2, 2, 2, 5))],
     ),
+    "conv_transpose": (partial(ops.conv_transpose, stride=2, padding=1), (DY, KERNEL, BIAS[:4]), [0, 1], []),
     "correlate": (ops.correlate, (X, KERNEL), [0, 1], []),
     "input_gradient": (partial(ops.input_gradient, x_shape=X.shape), (DY, KERNEL), [0, 1], []),
     "kernel_gradient": (partial(ops.kernel_gradient, kernel_shape=KERNEL.shape), (X, DY), [0, 1], []),
