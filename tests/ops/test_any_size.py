@@ -121,6 +121,14 @@ def test_ceil_of_an_unknown_size_is_refused() -> None:
         export.export(jax.jit(lambda x: ops.max_pool(x, 3, 2, ceil=True)))(symbolic)
 
 
+def test_padding_that_may_leave_nothing_of_an_unknown_size_is_refused() -> None:
+    symbolic = jax.ShapeDtypeStruct(export.symbolic_shape("n, h, 2"), np.float32)
+    with pytest.raises(
+        ValueError, match=r"^conv_transpose: .* gives y of spatial size \(h - 2,\), which may be below 0"
+    ):
+        export.export(jax.jit(lambda x: ops.conv_transpose(x, jnp.ones((3, 4, 2), np.float32), padding=2)))(symbolic)
+
+
 def zero_labels(z: jax.Array) -> jax.Array:
     return jnp.zeros(z.shape[:-1], jnp.int32)
 

@@ -34,8 +34,7 @@ Sources     [R] 1.4, equations 6 and 8; V. Dumoulin and F. Visin, A guide to con
 
 from __future__ import annotations
 
-from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,24 +44,15 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxcnn.ops._conv import _rule
 from jaxcnn.ops._conv._core import Core, around, inside
 from jaxcnn.ops._conv._plan import Algorithms, Planned, asked_for
-from jaxcnn.ops._conv._problem import Problem
+from jaxcnn.ops._conv._transposed import backwards
 from jaxcnn.ops._lib import _add_bias, _plain
-from jaxcnn.ops._lib._arguments import float_array, image_array, refuse
+from jaxcnn.ops._lib._arguments import float_array, image_array
 from jaxcnn.ops._lib._dtypes import Dtypes, accumulator, widest
 from jaxcnn.ops._lib._meshes import varying_alike
 from jaxcnn.ops._lib._record import Example, Op, bytes_of, shape, terms
 from jaxcnn.ops._lib._theorems import trilinear
 from jaxcnn.ops._lib._types import TransposedKernel, X, Y
-from jaxcnn.ops._lib._window import (
-    GREATEST_RESULT,
-    Count,
-    Padding,
-    PerAxis,
-    as_int,
-    is_symbolic,
-    padding_pairs,
-    per_axis,
-)
+from jaxcnn.ops._lib._window import Count, Padding, PerAxis
 
 
 def reference(
@@ -168,7 +158,7 @@ def conv_transpose(
     op = "conv_transpose"
     x, kernel = image_array(op, "x", x), float_array(op, "kernel", kernel)
     dtypes = Dtypes.of(op, x, kernel, preferred_element_type)
-    problem = _problem(
+    problem = backwards(
         op,
         x,
         kernel,
@@ -230,80 +220,6 @@ def _dk(its: Transposed, x: X, dy: Y) -> TransposedKernel:
 
 
 _conv_transpose, _input_gradient, _kernel_gradient = trilinear(_y, _dx, _dk)  # (B1)
-
-
-def _problem(
-    op: str,
-    x: jax.Array,
-    kernel: jax.Array,
-    dtypes: Dtypes,
-    *,
-    stride: PerAxis,
-    padding: Padding,
-    output_padding: PerAxis,
-    dilation: PerAxis,
-    groups: Count,
-    precision: lax.PrecisionLike,
-) -> Problem:
-    """The convolution from y to x, or a `ValueError` naming `op`."""
-    axes, spatial = x.ndim - 2, x.shape[1:-1]
-    groups = _groups(op, x, kernel, groups)
-    size = per_axis(op, "window", kernel.shape[:-2], axes)
-    strides, steps = per_axis(op, "stride", stride, axes), per_axis(op, "dilation", dilation, axes)
-    more = per_axis(op, "output_padding", output_padding, axes, least=0)
-    # what a name leaves out depends on kernel and stride alone, so it is read off a y of one stride
-    left_out = padding_pairs(op, padding, strides, size, strides, steps)
-    out, edges = [], []
-    for h, k, s, d, (lo, hi), beyond in zip(spatial, size, strides, steps, left_out, more, strict=True):
-        r = d * (k - 1) + 1
-        after = beyond + (max(s - r, 0) if isinstance(padding, str) else 0)  # places after the last that is reached
-        out.append((h - 1) * s + r - lo - hi + after)
-        edges.append((lo, hi - max(0, after - (s - 1))))  # windows may end s - 1 before y does
-    if not any(map(is_symbolic, out)):
-        fault = "there must be a place on each axis of x and of y" if min(*spatial, *out) < 1 else ""
-        fault = "which no memory holds" if not fault and prod(out) >= GREATEST_RESULT else fault
-        if fault:
-            refuse(
-                op,
-                f"x {x.shape} with kernel {kernel.shape}, stride {strides}, padding {left_out}, output_padding {more} "
-                f"and dilation {steps} gives y of spatial size {tuple(out)}; {fault}",
-            )
-    return Problem.of(
-        op,
-        (x.shape[0], *out, kernel.shape[-2] * groups),
-        kernel.shape,
-        Dtypes(dtypes.y, dtypes.kernel, dtypes.x),
-        stride=strides,
-        padding=edges,
-        dilation=steps,
-        groups=groups,
-        precision=precision,
-    )
-
-
-def _groups(op: str, x: jax.Array, kernel: jax.Array, groups: Any) -> int:
-    """The number of groups, or a `ValueError` naming `op` where kernel or groups do not fit x."""
-    if kernel.ndim != x.ndim:
-        refuse(
-            op,
-            "x must be (N, *spatial, C_in) and kernel (*k, C_out/groups, C_in), of as many spatial axes, "
-            f"got x {x.shape} and kernel {kernel.shape}"
-            + ("; for one image without its batch axis, give x[None]" * (kernel.ndim == x.ndim + 1)),
-        )
-    c_in = x.shape[-1]
-    try:
-        count = as_int(groups)
-    except TypeError:
-        count = 0
-    if count < 1 or c_in % count:
-        refuse(op, f"groups must be a positive int that divides C_in = {c_in}, got {groups!r} (x {x.shape})")
-    if kernel.shape[-1] != c_in:
-        is_flax = kernel.shape[-2] == c_in
-        hint = "; of one as in Flax, give jnp.flip(kernel, range(kernel.ndim - 2)).swapaxes(-1, -2)" * is_flax
-        refuse(
-            op, f"kernel must be (*k, C_out/groups, C_in) with C_in = {c_in} for x {x.shape}, got {kernel.shape}{hint}"
-        )
-    return count
 
 
 OP = Op(
