@@ -57,6 +57,10 @@ FORMS: dict[str, tuple[Function, tuple[str, ...]]] = {
         lambda m, x: m.conv(x, integers((3, 3, 2, 4), np.float32), padding=((3, -1), (0, 2))),
         ("n, h, w, 2",),
     ),
+    "conv, cropped before x, windows after it": (
+        lambda m, x: m.conv(x, integers((3, 3, 2, 4), np.float32), padding=((-1, 5), (0, 3))),
+        ("n, h, w, 2",),
+    ),
     "conv_relu_max_pool": (
         lambda m, x: m.conv_relu_max_pool(x, integers((3, 3, 2, 4), np.float32), None, 2, padding="SAME"),
         ("n, 2*h, 2*w, 2",),

@@ -27,7 +27,7 @@ from jax import lax
 
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._lib._meshes import laid_out
-from jaxcnn.ops._lib._window import Size, is_symbolic
+from jaxcnn.ops._lib._window import Size, at_least, is_symbolic
 
 Edges = tuple[tuple[Size, Size], ...]  # how many before and after, per spatial axis
 
@@ -68,7 +68,7 @@ def _axis(h: Size, k: int, s: int, padding: tuple[Size, Size], d: int) -> Edges:
     out = (left + lo + hi - r) // s + 1
     first = max(0, -(-(lo - (r - 1)) // s))
     last = 0 if hi < r else out - 1 - (left + lo - 1) // s
-    depends = is_symbolic(last) or (is_symbolic(out) and first > 0)
+    depends = is_symbolic(last) or (is_symbolic(out) and (first > 0 or at_least(out, last + 1) != out))
     if depends or first == last == 0:  # where that depends on the size, `direct` computes the zeros too
         return (cut_lo, cut_hi), (0, 0), (lo, hi)
     if first + last >= out:
