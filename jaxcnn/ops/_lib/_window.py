@@ -78,7 +78,8 @@ class Window:
         dilation = per_axis(op, "dilation", dilation, len(shape))
         window = cls(shape, size, stride, padding_pairs(op, padding, shape, size, stride, dilation), dilation)
         window = window._rounded_up(op) if ceil else window
-        window._refuse_misfits(op)
+        if misfit := window.misfit:
+            refuse(op, misfit)
         if not may_see_nothing:
             window._refuse_blind(op)
         return window
@@ -225,20 +226,20 @@ class Window:
             padding.append((lo, hi + (s - left) * begins_in_time))
         return Window(self.shape, self.size, self.stride, tuple(padding), self.dilation)
 
-    def _refuse_misfits(self, op: str) -> None:
+    @property
+    def misfit(self) -> str | None:
+        """Why there is no such window over x: it spans more than x with its padding, or that is absurdly large."""
         for axis, (h, (lo, hi), r) in enumerate(zip(self.shape, self.padding, self.span, strict=True)):
             if not is_symbolic(h + lo + hi) and r > h + lo + hi:
-                refuse(
-                    op,
+                return (
                     f"the window spans {r} on spatial axis {axis}, more than the padded input's {h + lo + hi} "
                     f"(x spatial {self.shape}, window {self.size}, padding {self.padding}, dilation {self.dilation}); "
-                    "use a smaller window or dilation, or more padding",
+                    "use a smaller window or dilation, or more padding"
                 )
-        padded = [h + lo + hi for h, (lo, hi) in zip(self.shape, self.padding, strict=True)]
+        padded = tuple(h + lo + hi for h, (lo, hi) in zip(self.shape, self.padding, strict=True))
         if not self.is_symbolic and prod(padded) >= GREATEST_RESULT:
-            refuse(
-                op, f"the padded input would have spatial axes {tuple(padded)}, which no memory holds; use less padding"
-            )
+            return f"the padded input would have spatial axes {padded}, which no memory holds; use less padding"
+        return None
 
     def _refuse_blind(self, op: str) -> None:
         for axis, place in enumerate(self._first_blind()):
