@@ -6,7 +6,7 @@ value and the gradients that then differ are among those of the plain reference 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,9 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]]
     "three channels": ((2, 14, 14, 3), (7, 7, 3, 8), {"stride": 2}),
     "three axes": ((2, 5, 5, 5, 4), (2, 2, 2, 4, 4), {}),
 }
+# of an op, an array and a result that it may reach beyond the reference's: in the gradient of a transposed kernel, lhs
+# meets the zeros that stand around the result, and lax's meets those within lhs
+BEYOND = {"conv_general_dilated transposed": {(1, 2)}}
 VALUES = {"NaN": np.nan, "infinity": np.inf, "1e30": 1e30}
 
 
@@ -49,10 +52,15 @@ def test_a_pixel_reaches_the_windows_that_see_it_in_a_convolution(x: Any, kernel
 @pytest.mark.parametrize("name", OPS)
 def test_a_number_reaches_what_depends_on_it(name: str) -> None:
     op = OPS[name]
-    assert_reach(op.ours, op.plain, tuple(arg.astype(np.float32) for arg in op.args))
+    assert_reach(op.ours, op.plain, tuple(arg.astype(np.float32) for arg in op.args), BEYOND.get(name, set()))
 
 
-def assert_reach(ours: Callable[..., Any], plain: Callable[..., Any], args: tuple[jax.Array, ...]) -> None:
+def assert_reach(
+    ours: Callable[..., Any],
+    plain: Callable[..., Any],
+    args: tuple[jax.Array, ...],
+    beyond_it: Collection[tuple[int, int]] = (),
+) -> None:
     dy = normals(jax.eval_shape(ours, *args).shape, np.float32, seed=2)
     given = [np.asarray(array) for array in (dy, *args)]
     runs = [jax.jit(partial(value_and_gradients, f)) for f in (ours, plain)]
@@ -66,7 +74,9 @@ def assert_reach(ours: Callable[..., Any], plain: Callable[..., Any], args: tupl
                 ours_touched, plain_touched = (touched(*both) for both in zip(before, after, strict=True))
                 for leaf, (found, allowed) in enumerate(zip(ours_touched, plain_touched, strict=True)):
                     beyond = np.argwhere(found & ~allowed)
-                    assert not len(beyond), f"{name} at {place} of array {number} reaches {beyond[0]} of result {leaf}"
+                    assert not len(beyond) or (number, leaf) in beyond_it, (
+                        f"{name} at {place} of array {number} reaches {beyond[0]} of result {leaf}"
+                    )
 
 
 def quarters(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
