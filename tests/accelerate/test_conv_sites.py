@@ -24,6 +24,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "padded": {"dimension_numbers": LAYOUT, "padding": ((3, -1), (0, 2))},
     "precise": {"dimension_numbers": LAYOUT, "precision": lax.Precision.HIGHEST},
     "flat": {"dimension_numbers": LAYOUT, "padding": "VALID"},
+    "transposed": {"dimension_numbers": LAYOUT, "padding": ((2, 1), (1, 0)), "lhs_dilation": (2, 1)},
+    "in batch groups": {"dimension_numbers": LAYOUT, "batch_group_count": 2},
 }
 
 
@@ -38,6 +40,15 @@ def test_options(name: str) -> None:
         for size, layout in zip(sizes, layouts, strict=True)
     )
     assert_accelerates(partial(lax.conv_general_dilated, **options), x, kernel, replaced=1)
+
+
+def test_a_transposed_convolution_is_told_by_its_maps() -> None:
+    def upsampled(kernel: jax.Array, x: jax.Array) -> jax.Array:
+        return lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=LAYOUT)
+
+    (site,) = jaxcnn.sites(upsampled, *point())
+    assert site.runs is not None and list(site.runs) == ["input_gradient", "correlate", "kernel_gradient"]
+    assert_accelerates(upsampled, *point(), replaced=1)
 
 
 def test_groups_and_axes() -> None:
@@ -77,12 +88,17 @@ def test_one_example_under_vmap_as_equinox_has_it() -> None:
         ({}, jnp.complex64, "of dtype complex64"),
         ({}, jnp.float8_e4m3fn, "of dtype float8_e4m3fn"),
         ({"preferred_element_type": jnp.int32}, jnp.int8, "of dtype int8"),
-        ({"batch_group_count": 2}, jnp.float32, "batch_group_count 2"),
+        (
+            {"window_strides": (2, 2), "padding": ((1, 1), (1, 1)), "lhs_dilation": (2, 2)},
+            jnp.float32,
+            "are both over 1",
+        ),
     ],
 )
 def test_what_is_left_and_why(options: dict[str, Any], dtype: Any, reason: str) -> None:
     x, kernel = jnp.ones((2, 5, 5, 2), dtype), jnp.ones((3, 3, 2, 2), dtype)
-    f: Callable[..., Any] = partial(conv, **options)
+    options = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": LAYOUT} | options
+    f: Callable[..., Any] = partial(lax.conv_general_dilated, **options)
     (site,) = jaxcnn.sites(f, x, kernel)
     assert site.runs is None and site.left is not None and reason in site.left
     assert_alike(jaxcnn.accelerate(f)(x, kernel).astype(complex).real, f(x, kernel).astype(complex).real)

@@ -8,7 +8,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxcnn.ops._conv import _rule
-from jaxcnn.ops._conv._plan import PLATFORMS, Algorithms, Plan, Planned, resolved
+from jaxcnn.ops._conv._plan import PLATFORMS, Algorithms, Plan, Planned, own_platform, resolved
 from jaxcnn.ops._lib._arguments import refuse
 from jaxcnn.ops._lib._window import Count, Padding, PerAxis
 
@@ -52,7 +52,6 @@ def conv_plan(
         >>> conv_plan(x, kernel, padding=1, groups=16, platform="tpu").correlate
         'direct'
     """
-    own = "cuda" if jax.default_backend() == "gpu" else jax.default_backend()
     if platform is not None and platform not in PLATFORMS:
         refuse("conv_plan", f"platform must be one of {', '.join(map(repr, PLATFORMS))}, got {platform!r}")
     found: list[Planned] = []
@@ -76,4 +75,4 @@ def conv_plan(
 
     arrays = (array if isinstance(array, jax.ShapeDtypeStruct) else jnp.asarray(array) for array in (x, kernel))
     jax.eval_shape(plan, *arrays)
-    return resolved(found[0], platform or own)
+    return resolved(found[0], platform or own_platform())

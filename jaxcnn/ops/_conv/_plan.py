@@ -144,6 +144,11 @@ def chosen(which: str, platform: str, problem: Problem) -> Algorithm:
     return ALGORITHMS[row.algorithm] if row else DIRECT
 
 
+def own_platform() -> str:
+    """The default device's, as the table calls it."""
+    return "cuda" if jax.default_backend() == "gpu" else jax.default_backend()
+
+
 def resolved(planned: Planned, platform: str) -> Plan:
     """The plan, guarded, with a name for each "auto", and the reasons."""
     y, dx, dk = (_with_reason(which, platform, planned) for which in MAPS)
