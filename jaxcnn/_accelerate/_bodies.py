@@ -6,18 +6,35 @@ among its parameters; only the jaxprs there are others, of the same types.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import jax
 from jax.extend import linear_util
 
 from jaxcnn._accelerate._equations import bind, consts_of, is_jaxpr, opened
+from jaxcnn._accelerate._sites import Site
 
-if TYPE_CHECKING:
-    from jaxcnn._accelerate._rewrite import Rewriting
 
-Rewrite = Callable[["Rewriting", Any, list[Any]], list[Any]]
+class Rewriting(Protocol):
+    """What goes through a program and replaces its sites (`_rewrite`)."""
+
+    sites: list[Site]
+
+    def within(self, eqn: Any) -> Rewriting:
+        """The same inside of an equation, with sites of its own."""
+        ...
+
+    def body(self, jaxpr: Any, eqn: Any) -> Any:
+        """A jaxpr with its sites replaced, itself where none is."""
+        ...
+
+    def evaluated(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+        """What the program gives, its sites replaced."""
+        ...
+
+
+Rewrite = Callable[[Rewriting, Any, list[Any]], list[Any]]
 
 
 def _with_bodies(rewriting: Rewriting, eqn: Any, args: list[Any]) -> list[Any]:
