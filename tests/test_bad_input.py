@@ -832,7 +832,10 @@ def test_floats_that_do_not_fit_are_told_from_infinite_ones() -> None:
         next(train.fit(state, step, wide, LABELS, epochs=1, batch_size=4))
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "uint32", "int64", "uint64", list])
+WIDER = ("uint8", "int16", "uint16", "uint32", "int64", "uint64")
+
+
+@pytest.mark.parametrize("dtype", ["int8", *(pytest.param(dtype, marks=pytest.mark.long) for dtype in WIDER), list])
 def test_labels_of_any_integer_type_train_alike(dtype: Any) -> None:
     state, step = step_of_single_filter()
     images = np.random.default_rng(0).random(IMAGES.shape, np.float32)

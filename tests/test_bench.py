@@ -36,6 +36,7 @@ def square_of(name: str, **ways: Any) -> Case:
     return Case(name, "squares", ways, lambda random: (jnp.asarray(random.normal(size=8)),), flops=8)
 
 
+@pytest.mark.long
 def test_every_way_is_timed_on_the_same_inputs() -> None:
     case = square_of("square", ours=lambda x: x * x, autodiff=lambda x: x**2)
     (row,) = run([case], seconds=0, again=False)
@@ -98,6 +99,7 @@ def test_a_product_has_a_rate() -> None:
     assert product_rate(64, rounds=2) > 0
 
 
+@pytest.mark.long
 def test_a_table_and_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "speed.json"
     options = ("ops", "--only", "1x1, 8 to 8, 28x28", "--seconds", "0", "--out", str(out))

@@ -195,6 +195,7 @@ def test_an_unknown_command_is_one_line(home: Path) -> None:
     assert "trian" in run("trian", cwd=home, code=2)
 
 
+@pytest.mark.long
 def test_predict_says_what_the_library_says(trained: tuple[Path, str], pictures: list[Path]) -> None:
     folder, _ = trained
     answer = json.loads(run("predict", folder, *pictures, "--json", cwd=folder))
@@ -219,6 +220,7 @@ def test_predict_draws_bars(trained: tuple[Path, str], pictures: list[Path]) -> 
     assert head.startswith(f"{pictures[0]}: ") and len(bars) == 10 and "█" in out
 
 
+@pytest.mark.long
 def test_predict_takes_a_folder_and_says_what_it_passed_over(
     trained: tuple[Path, str], pictures: list[Path], tmp_path: Path
 ) -> None:
@@ -276,6 +278,7 @@ def test_predict_reads_standard_input_and_says_when_it_is_unsure(
     assert answer["file"] == "-" and answer["unsure"] is False
 
 
+@pytest.mark.long
 def test_predict_splits_several_digits_and_shows_what_it_saw(
     trained: tuple[Path, str], tmp_path: Path, refusal: Refusal
 ) -> None:
@@ -348,6 +351,7 @@ def test_predict_and_explain_refuse_what_is_no_run(home: Path, pictures: list[Pa
     assert "is no run's folder" in refusal("explain", "nowhere", "--out", "x.png", cwd=home)
 
 
+@pytest.mark.long
 def test_explain_draws_and_prints_differences(trained: tuple[Path, str], refusal: Refusal) -> None:
     folder, _ = trained
     out = run("explain", folder, "--index", "3", cwd=folder.parent)

@@ -511,6 +511,7 @@ def prepared(originals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_whole_set_equals_the_originals(prepared: Path, originals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
     start = time.perf_counter()

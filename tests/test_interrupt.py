@@ -108,6 +108,7 @@ def test_a_file_that_is_never_whole_does_not_keep_the_process(tmp_path: Path) ->
     assert seconds < 10 and err.endswith("jaxcnn: interrupted\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("times", [1, 2])
 def test_before_there_is_anything_to_save_the_end_comes_at_once(tmp_path: Path, times: int) -> None:
     """The header is there, the step is being compiled: XLA's threads are in the midst of it."""

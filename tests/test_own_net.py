@@ -75,6 +75,7 @@ def my_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("my_net")
 
 
+@pytest.mark.long
 def test_the_command_trains_resumes_and_reads_it(tmp_path: Path) -> None:
     (tmp_path / "my_net.py").write_text(SOURCE)
     mark = tmp_path / "was_imported"

@@ -135,6 +135,7 @@ def classify() -> Callable[[np.ndarray], np.ndarray]:
     return lambda images: np.asarray(jax.nn.softmax(apply(params, train.as_floats(jax.numpy.asarray(images)))[0]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("photo", KINDS)
 def test_digits_are_recognised_on_every_kind_of_picture(
     photo: Photo, classify: Callable[[np.ndarray], np.ndarray]
@@ -167,6 +168,7 @@ def read_in_a_scene(name: str, classify: Callable[[np.ndarray], np.ndarray]) -> 
     return right, sure
 
 
+@pytest.mark.long
 def test_digits_are_recognised_across_the_edge_of_a_shadow(classify: Callable[[np.ndarray], np.ndarray]) -> None:
     right, wrong_and_sure = read_in_a_scene("shadow of 40 %", classify)
     assert right >= 38 and wrong_and_sure == 0
@@ -193,6 +195,7 @@ def test_several_digits_are_found_from_left_to_right_and_line_by_line(dark: bool
         assert span(digit.image)[0] == 20
 
 
+@pytest.mark.long
 def test_rows_of_digits_are_split() -> None:
     images = data.load().test.images
     rng = np.random.default_rng(0)
@@ -203,6 +206,7 @@ def test_rows_of_digits_are_split() -> None:
         read(io.BytesIO(saved(row_of_digits(rows[3], np.random.default_rng(2)))), name="it")
 
 
+@pytest.mark.long
 def test_a_digit_in_two_strokes_is_one_digit() -> None:
     """As nearly all of MNIST's are whose strokes do not meet."""
     images = data.load().test.images[:60]

@@ -148,6 +148,7 @@ def test_the_page_sorts_by_gain_and_hides_no_loss() -> None:
     assert "| **wrong**: NaN, infinity or shape | right |" in page.valued(ROWS[3:])
 
 
+@pytest.mark.long
 def test_one_is_run_whole(tmp_path: Path) -> None:
     out = tmp_path / "rows.json"
     command = [sys.executable, "-m", "experiments.reports", "run", "xla#48713", "--rounds", "2", "--out", str(out)]

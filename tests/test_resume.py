@@ -104,7 +104,11 @@ def cut(cut_once: Cut, home: Path, request: pytest.FixtureRequest) -> Iterator[P
 
 @pytest.mark.parametrize(
     ("cut", "status"),
-    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "interrupted"), (signal.SIGKILL, "running")],
+    [
+        (signal.SIGINT, "interrupted"),
+        pytest.param(signal.SIGTERM, "interrupted", marks=pytest.mark.long),
+        pytest.param(signal.SIGKILL, "running", marks=pytest.mark.long),
+    ],
     indirect=["cut"],
 )
 def test_a_run_that_was_cut_short_goes_on_to_the_same_bits(cut: Path, status: str, whole: Path, home: Path) -> None:
@@ -153,6 +157,7 @@ def test_another_place_is_warned_of(cut: Path, home: Path) -> None:
     assert interrupted.startswith("jaxcnn: interrupted: ")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cut", [signal.SIGKILL], indirect=True)
 def test_a_damaged_newest_checkpoint_is_reported_and_costs_only_time(cut: Path, whole: Path, home: Path) -> None:
     process = start("--resume", cut.name, cwd=home)
@@ -171,6 +176,7 @@ def test_a_damaged_newest_checkpoint_is_reported_and_costs_only_time(cut: Path, 
     assert parameters(cut) == parameters(whole)
 
 
+@pytest.mark.long
 def test_two_do_not_train_in_one_folder(home: Path) -> None:
     first = start(*CUT, "--epochs", "100000", "--out", "shared", cwd=home)
     wait_for_checkpoint(home / "shared", first)
@@ -192,6 +198,7 @@ def test_a_full_disk_is_one_line(home: Path) -> None:
     assert len(err.splitlines()) == 1 and "File too large" in err
 
 
+@pytest.mark.long
 def test_early_stopping_keeps_the_best_epoch(home: Path) -> None:
     arguments = ["--epochs", "30", "--batch-size", "20", "--validation", "7800", "--early-stopping", "2"]
     out, _ = finish(start(*arguments, "--learning-rate", "0.05", "--out", "early", cwd=home))

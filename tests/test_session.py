@@ -78,6 +78,7 @@ def test_the_options_are_the_commands() -> None:
     assert ours.keys() - {"progress", "interrupts"} == theirs.keys() - together
 
 
+@pytest.mark.long
 def test_a_run_goes_on_from_the_command_or_from_python(tmp_path: Path) -> None:
     whole = session.train(**SHORT, out=tmp_path / "whole")
     session.train(**SHORT | {"epochs": 1}, out=tmp_path / "parts")
@@ -199,6 +200,7 @@ def test_where_a_bar_is_shown(
     assert bar.disable is not is_shown
 
 
+@pytest.mark.long
 def test_the_page_on_training_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     section = TRAINING.read_text().split("## From Python")[1]
     match = re.search(r"```python\n(.*?)```", section, re.DOTALL)

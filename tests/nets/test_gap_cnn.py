@@ -59,6 +59,7 @@ def test_a_block_has_its_own_geometry(block: Block, out: tuple[int, int]) -> Non
     assert seen["r"].shape == (1, 10)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spatial", [(16,), (6, 5, 4)])
 def test_other_numbers_of_spatial_axes(spatial: tuple[int, ...]) -> None:
     axes = len(spatial)

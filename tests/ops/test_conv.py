@@ -199,6 +199,7 @@ def convolutions(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], tup
     return x, (*geometry.window, c_in, groups * c_out), (2, *geometry.out, groups * c_out), options
 
 
+@pytest.mark.long
 @drawn(max_examples=7)
 @hypothesis.given(convolutions())
 def test_any_geometry(drawn: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], dict[str, Any]]) -> None:

@@ -63,6 +63,7 @@ class TestAnyPadding:
         plain = partial(laxs_own, padding=options["padding"], stride=strides, dilation=dilation, groups=groups)
         assert_agree(partial(ops.conv, **options), plain, *args)
 
+    @pytest.mark.long
     @drawn(max_examples=12)
     @hypothesis.given(st.data())
     def test_drawn(self, data: st.DataObject) -> None:
@@ -171,6 +172,7 @@ class TestPaddingMode:
         args = integers((2, 4, 3, 2)), integers((2, 2, 2, 3), seed=1), integers((3,))
         assert_agree(partial(ops.conv, **options), partial(reference.conv, **options), *args)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("mode", ["reflect", "circular", "edge"])
     @pytest.mark.parametrize("padding", [((100, 150),), ((-1, 200),), ((90, -2),)], ids=str)
     def test_padding_in_which_x_stands_over_and_over(self, mode: str, padding: Any) -> None:

@@ -131,6 +131,7 @@ def test_gradients_to_second_order_by_canonical() -> None:
     assert_agree(conv, partial(reference.conv, **options), *args)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [

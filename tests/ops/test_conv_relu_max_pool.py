@@ -73,6 +73,7 @@ def test_the_algorithm_and_the_precision_that_are_asked_for() -> None:
         ops.conv_relu_max_pool(x, kernel, None, 2, algorithm="winograd2")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", BLOCKS.values(), ids=BLOCKS.keys())
 def test_gradients_to_second_order(options: dict[str, Any]) -> None:
     groups = options.get("groups", 1)
@@ -129,6 +130,7 @@ def test_kernel_gradients_of_chunks_are_summed_in_float32(monkeypatch: pytest.Mo
     assert dk.dtype == jnp.bfloat16 and dk.item() == 1024
 
 
+@pytest.mark.long
 def test_away_from_ties_by_differences_too() -> None:
     args = normals((2, 6, 5, 2)), normals((3, 3, 2, 3), seed=1), normals((3,), seed=2)
     check(

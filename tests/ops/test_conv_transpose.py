@@ -247,6 +247,7 @@ def of_x_put_apart(
     return reference.conv_transpose(apart, kernel, bias, padding=edges, output_padding=output_padding, **options)
 
 
+@pytest.mark.long
 @drawn(max_examples=15)
 @hypothesis.given(transposed())
 def test_any_geometry(drawn: tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], tuple[int, ...]]) -> None:

@@ -317,6 +317,7 @@ def test_a_bad_argument_is_refused_while_jit_traces(case: Case) -> None:
     assert_refuses(case, lambda: jax.jit(traced).lower(*arrays))
 
 
+@pytest.mark.long
 def test_the_refusals_are_the_ops_own_and_not_the_type_checkers() -> None:
     command = [
         sys.executable,

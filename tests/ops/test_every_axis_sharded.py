@@ -41,7 +41,7 @@ CASES: dict[str, tuple[Callable[..., jax.Array], tuple[tuple[int, ...], ...]]] =
 
 
 @pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
-@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.long), 8])
 @pytest.mark.parametrize("name", CASES)
 def test_each_axis_may_be_shared_out(name: str, devices: int, kind: AxisType) -> None:
     f, shapes = CASES[name]

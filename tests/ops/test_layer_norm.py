@@ -42,6 +42,7 @@ def test_to_second_order(axis: Any, shape: tuple[int, ...]) -> None:
     assert_agree(partial(ops.layer_norm, **options), partial(reference.layer_norm, **options), *args, exact=False)
 
 
+@pytest.mark.long
 def test_against_differences() -> None:
     check(ops.layer_norm, reference.layer_norm, normals((3, 4)), normals((4,)), normals((4,), seed=1))
 
@@ -60,6 +61,7 @@ def test_a_constant_gives_the_bias_and_finite_gradients() -> None:
     assert all(jnp.isfinite(gradient).all() for gradient in pull(normals((1, 4))))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("constant", [0.0, 3.0, -5.0])
 @pytest.mark.parametrize("epsilon", [1.0, 1e-5])
 def test_third_derivatives_at_a_constant(constant: float, epsilon: float) -> None:

@@ -254,6 +254,7 @@ class TestRowsThatNobodyUses:
         dy = jax.grad(lambda y: ops.cross_entropy(p, y, epsilon=0.0)[1])(p)
         assert jnp.all(dy[0] == 0) and jnp.all(jnp.isfinite(dy))
 
+    @pytest.mark.long
     @pytest.mark.parametrize("logit", [jnp.nan, -jnp.inf, jnp.inf])
     def test_second_derivatives_of_it(self, logit: float) -> None:
         z, y = normals((2, 3)).at[0].set(logit), jax.nn.softmax(normals((2, 3), seed=1))

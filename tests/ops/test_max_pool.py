@@ -236,6 +236,7 @@ def test_nans_and_infinities_against_plain_loops(
 class TestOnATpu:
     """What is lowered for a TPU, run here: any platform computes it."""
 
+    @pytest.mark.long
     @pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
     @drawn(max_examples=10)
     @hypothesis.given(geometry=geometries())

@@ -233,7 +233,9 @@ CASES |= {name: Case(op.of_module, op.args) for name, op in OPS.items() if name.
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", NARROW, ids=lambda dtype: np.dtype(dtype).name)
-@pytest.mark.parametrize("compiled", [False, True], ids=["eagerly", "jit"])
+@pytest.mark.parametrize(
+    "compiled", [pytest.param(False, marks=pytest.mark.long, id="eagerly"), pytest.param(True, id="jit")]
+)
 def test_one_rounding_of_float64(name: str, dtype: Any, compiled: bool) -> None:
     case = CASES[name]
     args = [

@@ -144,6 +144,7 @@ def test_numpy_arrays_are_welcome() -> None:
     assert ops.global_avg_pool(x).ravel().tolist() == [1.5]
 
 
+@pytest.mark.long
 @drawn(max_examples=8)
 @hypothesis.given(geometry=geometries(dilated=False))
 def test_sums_and_their_adjoints_are_the_same_on_every_platform(geometry: Geometry) -> None:

@@ -79,6 +79,7 @@ def test_patches_are_summed_in_float32() -> None:
     assert ops.fold(patches, (1, 5, 1), 3).ravel().tolist() == [0, 0, 258, 0, 0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("window", [8, 9])
 def test_an_empty_batch(window: int) -> None:
     x = jnp.zeros((0, 10, 10, 1))
