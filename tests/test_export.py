@@ -35,7 +35,9 @@ def a_run(folder: Path, name: str) -> runs.Run:
     return runs.Run(folder, config, network, jax.jit(network.init)(jax.random.key(0)))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name == "lenet" else name for name in NETWORKS]
+)
 def test_it_predicts_without_jaxcnn_as_the_library_does(tmp_path: Path, name: str) -> None:
     run = a_run(tmp_path, name)
     export.write(run, tmp_path / export.NETWORK)

@@ -50,6 +50,7 @@ def without_times(folder: Path) -> list[dict[str, Any]]:
     return [{name: line[name] for name in line.keys() - TIMES} for line in runs.read_metrics(folder)]
 
 
+@pytest.mark.long
 def test_it_leaves_the_folder_that_the_command_leaves(tmp_path: Path) -> None:
     given = "epochs=2, batch_size=200, validation=1000, early_stopping=1, clip=('clip_by_global_norm', 5)"
     typed = "--epochs 2 --batch-size 200 --validation 1000 --early-stopping 1 --clip clip_by_global_norm=5"
@@ -110,6 +111,7 @@ class AskedAt:
         pass
 
 
+@pytest.mark.long
 def test_who_asks_it_to_stop_finds_all_saved(tmp_path: Path) -> None:
     assert isinstance(AskedAt(), session.Interrupts) and isinstance(NeverAsked(), session.Interrupts)
     folder = tmp_path / "parts"
