@@ -897,7 +897,7 @@ def test_what_is_no_step_no_network_and_no_batches() -> None:
     with pytest.raises(ValueError, match="^evaluate: params must be as the net's init makes them, got None"):
         train.evaluate(nets.lenet.apply, None, IMAGES, LABELS)
     with pytest.raises((ValueError, TypeCheckError), match="batches"):
-        next(train.fit_stream(state, step, None, epochs=1))  # type: ignore[arg-type]
+        next(train.fit_stream(state, step, None, epochs=1))  # type: ignore[arg-type]  # what is refused
 
 
 def test_what_comes_one_by_one_is_no_array() -> None:

@@ -139,7 +139,10 @@ def test_pytrees_go_in_and_out_as_they_are() -> None:
 def test_weak_types_stay() -> None:
     kernel, x = point()
     kernel, x = kernel.astype(jnp.float32), x.astype(jnp.float32)
-    f = lambda x, a: (conv(x, kernel) * a, a * 2)  # noqa: E731
+
+    def f(x: Any, a: Any) -> tuple[jax.Array, Any]:
+        return conv(x, kernel) * a, a * 2
+
     for a in (2.0, jnp.float32(2.0), np.float32(2.0), np.float64(2.0), jnp.asarray(2.0)):
         got, expected = jaxcnn.accelerate(f)(x, a), f(x, a)
         assert [jnp.asarray(each).dtype for each in got] == [jnp.asarray(each).dtype for each in expected]
@@ -193,7 +196,7 @@ def test_a_model_that_a_function_closes_over_goes_with_it() -> None:
     by_hand = jaxcnn.accelerate(f)
     first = by_hand(x)
     jax.jit(by_hand)(x)
-    f.__defaults__[0].kernel = f.__defaults__[0].kernel * 2  # type: ignore[index]
+    f.__defaults__[0].kernel = f.__defaults__[0].kernel * 2  # type: ignore[index]  # the model that it holds
     assert_alike(by_hand(x), 2 * first)
     del f, by_hand, first
     gc.collect()
@@ -243,9 +246,9 @@ def test_errors_pass_through() -> None:
     with pytest.raises(KeyError, match="its own"):
         jaxcnn.accelerate(f)(jnp.ones(3))
     with pytest.raises(TypeError, match="accelerate: f must be a function, got 3"):
-        jaxcnn.accelerate(3)  # type: ignore[call-overload]
+        jaxcnn.accelerate(3)  # type: ignore[call-overload]  # what is refused here
     with pytest.raises(TypeError, match="sites: f must be a function, got 3"):
-        jaxcnn.sites(3)  # type: ignore[arg-type]
+        jaxcnn.sites(3)  # type: ignore[arg-type]  # what is refused here
 
 
 def test_donation_and_shardings_of_an_outer_jit_hold() -> None:

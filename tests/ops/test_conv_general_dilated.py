@@ -201,7 +201,7 @@ BAD: dict[str, tuple[dict[str, Any], str | None]] = {
 def test_what_lax_refuses_is_refused(change: dict[str, Any], says: str | None) -> None:
     given: dict[str, Any] = {"lhs": jnp.ones((2, 2, 4, 4)), "rhs": jnp.ones((2, 2, 3, 3)), "window_strides": (1, 1)}
     given |= {"padding": "SAME"} | change
-    with pytest.raises(Exception):  # noqa: B017
+    with pytest.raises(Exception):  # noqa: B017  # lax raises several kinds
         lax.conv_general_dilated(**given)
     with pytest.raises(Exception) as raised:
         ops.conv_general_dilated(**given)
