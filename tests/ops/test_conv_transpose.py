@@ -512,13 +512,35 @@ def test_nan_reaches_the_windows_that_see_it_alone(options: dict[str, Any]) -> N
     assert_reach(partial(ops.conv_transpose, **options), plain, args)
 
 
-def test_nan_whose_window_padding_cuts_reaches_all_taps_of_dk() -> None:
-    """But in y and dx it reaches what it does in the plain forward."""
+@pytest.mark.parametrize("algorithm", ["auto", "taps", ops.Plan(kernel_gradient="taps")])
+def test_nan_whose_window_padding_cuts_reaches_no_tap_that_is_cut(algorithm: Any) -> None:
+    """By hand; an algorithm by its name alone multiplies it by the zeros beyond y."""
     x, kernel = jnp.array([jnp.nan, 1.0, 1.0]).reshape(1, 3, 1), jnp.ones((2, 1, 1))
-    y, pull = jax.vjp(partial(ops.conv_transpose, stride=2, padding=((1, 0),)), x, kernel)
+    y, pull = jax.vjp(partial(ops.conv_transpose, stride=2, padding=((1, 0),), algorithm=algorithm), x, kernel)
     dx, dk = pull(jnp.ones_like(y))
     assert jnp.isnan(y).ravel().tolist() == [True, False, False, False, False]
-    assert dx.ravel().tolist() == [1, 2, 2] and jnp.isnan(dk).all()
+    assert dx.ravel().tolist() == [1, 2, 2] and jnp.isnan(dk).ravel().tolist() == [algorithm == "taps", True]
+    assert dk[0] == 2 or algorithm == "taps"
+
+
+@pytest.mark.parametrize("by", ["vmap", "scan", "export"])
+def test_nan_whose_window_padding_cuts_under_transformations(by: str) -> None:
+    x, kernel = normals((2, 1, 3, 3, 2), np.float32).at[1, 0, 0, 0, 0].set(jnp.nan), normals((3, 3, 2, 2), np.float32)
+
+    def dk(m: Any, x: jax.Array) -> jax.Array:
+        return jax.grad(lambda kernel: m.conv_transpose(x, kernel, stride=2, padding=1).sum())(kernel)
+
+    expected = jnp.stack([dk(reference, x[0]), dk(reference, x[1])])
+    if by == "vmap":
+        found = jax.vmap(partial(dk, ops))(x)
+    elif by == "scan":
+        _, found = jax.lax.scan(lambda _, x: (None, dk(ops, x)), None, x)
+    else:
+        of_any_size = jax.ShapeDtypeStruct(jax.export.symbolic_shape("n, h, w, 2"), np.float32)
+        exported = jax.export.export(jax.jit(partial(dk, ops)))(of_any_size)
+        found = jnp.stack([exported.call(x[0]), exported.call(x[1])])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert jnp.isnan(found[1]).any() and not jnp.isnan(found[1]).all() and jnp.isfinite(found[0]).all()
 
 
 class TestDtypes:

@@ -36,8 +36,6 @@ Backward    a permutation's gradient is its inverse; the rest is the trilinear f
 Residuals   lhs and rhs, once, as their map takes them
 Conventions left to lax is what no map is: both s > 1 and L > 1, no spatial axis, other dtypes than the four floats,
             results without places. There its own error, or its value, and autodiff's gradients.
-            In the gradient of a transposed convolution's rhs, what is not finite in lhs meets the zeros around y's
-            cotangent, as far as the problem pads it; in lax's own it meets the zeros within and around lhs.
 Sources     [R] 1.2-1.4; `jax.lax.conv_general_dilated`, `jax.lax.conv_transpose`
 """
 

@@ -30,7 +30,8 @@ OfImages = Callable[..., tuple[Arrays, Arrays]]
 def summed(product: Product, problem: Problem, x: jax.Array, dy: jax.Array) -> jax.Array:
     """product(problem, x, dy), a sum over images, in the dtype of the kernel."""
     dtype = problem.dtypes.of_gradients
-    if problem.window.tap_count == 1:  # sees x as it is, and makes nothing
+    # a single tap sees x as it is, and makes nothing; of a symbolic size it is not known what fills a chunk
+    if problem.window.tap_count == 1 or problem.window.is_symbolic:
         return product(problem, x.astype(dtype), dy.astype(dtype)).astype(problem.dtypes.kernel)
     of_one_example = custom_vmap(partial(_by_chunks_of_images, product, problem))
     of_one_example.def_vmap(partial(_by_chunks_of_examples, product, problem))

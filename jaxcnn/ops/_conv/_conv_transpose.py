@@ -27,8 +27,8 @@ Backward    The product of the three, sum_(n, a, c) g[n, a, c] (y - b)[n, a, c],
 Residuals   x and k, once.
 Conventions the kernel is the one of that convolution, as in PyTorch and Keras; lax's and Flax's is this one flipped;
             places of y that nothing reaches have the bias; padding below 0 adds such places; y, dx and dk come back in
-            the dtypes of x, x and k, and are summed in float32 or wider. Where padding cuts off some of what a place of
-            x puts on y, dk multiplies that place by dy_pad's zeros: a NaN there reaches those taps of dk too.
+            the dtypes of x, x and k, and are summed in float32 or wider. dy_pad's zeros are where padding cuts off what
+            a place of x puts on y: what is not finite in x meets none of them (`_plan.run_of_transposed`).
 Sources     [R] 1.4, equations 6 and 8; V. Dumoulin and F. Visin, A guide to convolution arithmetic (2016), 4.
 """
 
@@ -216,7 +216,7 @@ def _dx(its: Transposed, dy: Y, kernel: TransposedKernel) -> X:
 def _dk(its: Transposed, x: X, dy: Y) -> TransposedKernel:
     """dT/dk [R 5]."""
     of = its.dtypes
-    return _rule.dk_of(its.backwards.but(dtypes=Dtypes(of.y, of.kernel, of.x)), dy, x)
+    return _rule.dk_of_transposed(its.backwards.but(dtypes=Dtypes(of.y, of.kernel, of.x)), dy, x)
 
 
 _conv_transpose, _input_gradient, _kernel_gradient = trilinear(_y, _dx, _dk)  # (B1)
@@ -227,8 +227,7 @@ OP = Op(
     reference,
     equations="[R 6, 8]",
     kept="x and the kernel, once",
-    at_kinks="smooth; places that nothing reaches have the bias; NaN stays in the windows that see it, "
-    "in dk where padding does not cut them",
+    at_kinks="smooth; places that nothing reaches have the bias; NaN stays in the windows that see it",
     elsewhere="`flax.linen.ConvTranspose`, `jax.lax.conv_transpose`, `keras.layers.Conv2DTranspose`, "
     "`torch.nn.functional.conv_transpose2d`: [conv_transpose.md](conv_transpose.md)",
     examples={

@@ -14,7 +14,7 @@ from jax.custom_batching import custom_vmap
 from jaxcnn._names import did_you_mean
 from jaxcnn.ops._conv._algorithm import MAPS, Algorithm, Map
 from jaxcnn.ops._conv._algorithms import ALGORITHMS, DIRECT
-from jaxcnn.ops._conv._algorithms._taps import put_together
+from jaxcnn.ops._conv._algorithms._taps import kernel_gradient_of_seen, put_together
 from jaxcnn.ops._conv._core import Core
 from jaxcnn.ops._conv._finite import where_finite
 from jaxcnn.ops._conv._problem import Problem
@@ -180,6 +180,18 @@ def run(which: str, planned: Planned, *args: jax.Array) -> jax.Array:
         return branches["cpu"](*args)
     default = _way(which, planned, DIRECT, DIRECT.maps[which]) if name == "auto" else branches["tpu"]
     return lax.platform_dependent(*args, **branches, default=default)
+
+
+def run_of_transposed(planned: Planned, x: jax.Array, dy: jax.Array) -> jax.Array:
+    """`kernel_gradient` for a transposed convolution, whose argument is dy and whose result, along which x is, x.
+
+    Every algorithm multiplies dy by x's padding, where the kernel puts what the result leaves out. Guarded, as the
+    other maps are, it keeps what is not finite in dy to the taps that put it on the result.
+    """
+    computed, plan = partial(run, "kernel_gradient", planned), planned.plan
+    if planned.problem.window.is_padded and (plan.is_guarded or plan.kernel_gradient == "auto"):
+        return where_finite(computed, partial(kernel_gradient_of_seen, planned.problem), (1,))(x, dy)
+    return computed(x, dy)
 
 
 def _way(which: str, planned: Planned, taker: Algorithm, map_: Map) -> Callable[..., jax.Array]:

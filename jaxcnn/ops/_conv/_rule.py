@@ -35,6 +35,7 @@ Sources     [R] 1.2-1.4 and 1.7, [V] 2.1 and 3.4.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -46,7 +47,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxcnn._names import did_you_mean
 from jaxcnn.ops._conv import _border
 from jaxcnn.ops._conv._core import Core, around, inside
-from jaxcnn.ops._conv._plan import Algorithms, Planned, asked_for, run
+from jaxcnn.ops._conv._plan import Algorithms, Planned, asked_for, run, run_of_transposed
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._lib import _add_bias, _plain
 from jaxcnn.ops._lib._arguments import float_array, image_array, refuse
@@ -259,10 +260,18 @@ def dx_of(planned: Planned, dy: Y, kernel: Kernel) -> X:
 
 def dk_of(planned: Planned, x: X, dy: Y) -> Kernel:
     """dT/dk [R 5, 7, 9; V 33, 37]."""
-    problem = planned.problem
+    return _laid_out_dk(partial(run, "kernel_gradient", planned), planned.problem, x, dy)
+
+
+def dk_of_transposed(planned: Planned, x: X, dy: Y) -> Kernel:
+    """dT/dk, as the gradient of dT/dx, a transposed convolution of dy."""
+    return _laid_out_dk(partial(run_of_transposed, planned), planned.problem, x, dy)
+
+
+def _laid_out_dk(map_: Callable[..., jax.Array], problem: Problem, x: X, dy: Y) -> Kernel:
     channels = ((x, x.ndim - 1) if problem.groups == 1 else None, (dy, dy.ndim - 1))
     return laid_out(
-        partial(run, "kernel_gradient", planned),
+        map_,
         x,
         dy,
         shape=(*problem.window.size, problem.c_in // problem.groups, problem.c_out),
@@ -270,7 +279,7 @@ def dk_of(planned: Planned, x: X, dy: Y) -> Kernel:
     )
 
 
-_correlate, _input_gradient, _kernel_gradient = trilinear(y_of, dx_of, dk_of)  # (B1)
+_correlate, _input_gradient, _kernel_gradient = trilinear(y_of, dx_of, dk_of, dk_of_transposed)  # (B1)
 
 
 OP = Op(

@@ -81,13 +81,14 @@ def _give_rule_of_a_pair(map_: Any, adjoint: Map) -> None:
     map_.defvjp(fwd, bwd)
 
 
-def trilinear(value: Map, left: Map, right: Map) -> tuple[Map, Map, Map]:
+def trilinear(value: Map, left: Map, right: Map, right_of_left: Map | None = None) -> tuple[Map, Map, Map]:
     """The three maps of one form that is linear in each of three arrays, with their rules.
 
     Args:
         value: `value(static, a, b)`.
         left: `left(static, g, b)`, of the shape of a.
         right: `right(static, a, g)`, of the shape of b.
+        right_of_left: another way to compute `right`, as the gradient of `left`; `right` itself if not given.
 
     Returns:
         the three, differentiable in both of their arrays. Each keeps its two arguments, once.
@@ -108,17 +109,22 @@ def trilinear(value: Map, left: Map, right: Map) -> tuple[Map, Map, Map]:
     def in_b(static: Trilinear, a: jax.Array, g: jax.Array) -> jax.Array:
         return right(static, a, g)
 
+    @partial(jax.custom_vjp, nondiff_argnums=(0,))
+    @wraps(right)
+    def in_b_of_left(static: Trilinear, a: jax.Array, g: jax.Array) -> jax.Array:
+        return (right_of_left or right)(static, a, g)
+
     def of_value(static: Trilinear, a: jax.Array, b: jax.Array, g: jax.Array) -> Arrays:
         static, g = static.of_gradients_along(g)
         return in_a(static, g, b), in_b(static, a, g)
 
     def of_left(static: Trilinear, g: jax.Array, b: jax.Array, a: jax.Array) -> Arrays:
-        return in_g(static, a, b), in_b(static, a, g)
+        return in_g(static, a, b), in_b_of_left(static, a, g)
 
     def of_right(static: Trilinear, a: jax.Array, g: jax.Array, b: jax.Array) -> Arrays:
         return in_a(static, g, b), in_g(static, a, b)
 
-    for map_, gradients in ((in_g, of_value), (in_a, of_left), (in_b, of_right)):
+    for map_, gradients in ((in_g, of_value), (in_a, of_left), (in_b, of_right), (in_b_of_left, of_right)):
         _give_rule_of_a_form(map_, gradients)
     return in_g, in_a, in_b
 

@@ -60,6 +60,26 @@ def _kernel_gradient(problem: Problem, x: jax.Array, dy: jax.Array) -> jax.Array
     return rows.reshape(*window.size, x.shape[-1] // problem.groups, dy.shape[-1])
 
 
+def kernel_gradient_of_seen(problem: Problem, x: X, dy: Y) -> Kernel:
+    """dk_u = x_u^T dy [R 5], without the places of dy of which x_u is padding: no product has a zero that x does not.
+
+    Always in a loop: what unrolled taps would lay out is allocated, and costs time, even where this never runs.
+    """
+    return summed(_kernel_gradient_of_seen, problem, x, dy)
+
+
+def _kernel_gradient_of_seen(problem: Problem, x: jax.Array, dy: jax.Array) -> jax.Array:
+    window, padded = problem.window, problem.window.pad(x)
+    in_x = window.pad(jnp.ones((1, *x.shape[1:-1], 1), bool))
+
+    def row(number: jax.Array) -> jax.Array:
+        seen = jnp.where(window.take_numbered(in_x, number), dy, jnp.zeros((), dy.dtype))
+        return _transposed_times(problem, window.take_numbered(padded, number), seen)
+
+    rows = lax.map(row, jnp.arange(window.tap_count, dtype=jnp.int32))
+    return rows.reshape(*window.size, x.shape[-1] // problem.groups, dy.shape[-1])
+
+
 def put_together(problem: Problem, dy: Y, kernel: Kernel, *, unrolled: int = UNROLLED) -> X:
     """dx = sum_u put_u(dy k_u^T) [R 6], with a stride or without: no product has a zero that dy does not."""
     window = problem.window
