@@ -31,9 +31,25 @@ TYPE_CHECKING = False  # typing's would have to be loaded
 if TYPE_CHECKING:
     from typing import Any
 
+    from jaxcnn import bench as bench
+    from jaxcnn import check as check
+    from jaxcnn import checkpoints as checkpoints
+    from jaxcnn import cost as cost
+    from jaxcnn import data as data
+    from jaxcnn import examples as examples
+    from jaxcnn import export as export
     from jaxcnn import nets as nets
     from jaxcnn import ops as ops
+    from jaxcnn import photos as photos
+    from jaxcnn import plots as plots
+    from jaxcnn import predict as predict
+    from jaxcnn import provenance as provenance
     from jaxcnn import reference as reference
+    from jaxcnn import report as report
+    from jaxcnn import runs as runs
+    from jaxcnn import session as session
+    from jaxcnn import tensorboard as tensorboard
+    from jaxcnn import train as train
     from jaxcnn._accelerate import accelerate as accelerate
     from jaxcnn._accelerate import sites as sites
 

@@ -135,13 +135,13 @@ def test_the_core_needs_four_packages() -> None:
 # The direction of imports
 
 
-def imports_of(path: Path) -> Iterator[str]:
-    """The full name of everything that a file imports, at the top or within a function."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports_of(code: Path | ast.AST) -> Iterator[str]:
+    """The full name of everything that a file, or a part of one, imports, at the top or within a function."""
+    for node in ast.walk(ast.parse(code.read_text()) if isinstance(code, Path) else code):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
+            assert node.level == 0, f"{code}: a relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -262,7 +262,10 @@ def test_every_network_is_known_by_name_and_has_its_defaults() -> None:
 
 
 def test_the_packages_types_are_for_others_too() -> None:
+    """Those of the parts that load on use as well."""
     assert (PACKAGE / "py.typed").is_file()
+    declared = {name.rpartition(".")[2] for name in imports_of(PACKAGE / "__init__.py") if name.startswith("jaxcnn.")}
+    assert {*jaxcnn._LOADED_ON_USE, *jaxcnn._FUNCTIONS} == declared
 
 
 def _imports(path: Path, root: str) -> bool:
