@@ -767,8 +767,9 @@ def test_what_an_unfinished_run_says_is_said_to_be_that(prepared: Path) -> None:
 
 def test_a_coordinator_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_processes, "START_SECONDS", 0)
-    with pytest.raises(Failure, match="--coordinator 127.0.0.1:1 cannot be reached .*refused"):
-        _processes.Processes("127.0.0.1:1", 2, 1).join()
+    refused = pytest.raises(Failure, match="--coordinator 127.0.0.1:1 cannot be reached .*refused")
+    with refused, _processes.Processes("127.0.0.1:1", 2, 1).joined():
+        pass
 
 
 def test_readers_of_a_damaged_checkpoint_that_come_too_late_are_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:

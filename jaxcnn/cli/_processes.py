@@ -8,6 +8,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from jaxcnn.cli._failure import Failure
@@ -34,13 +36,16 @@ class Processes(NamedTuple):
         if not (host and port.isdecimal() and 0 < int(port) < 2**16):
             raise Failure(f"--coordinator must be HOST:PORT, as localhost:12345, got {self.coordinator!r}")
 
-    def join(self) -> None:
-        """Meet the others: from here on `jax.devices()` are all processes' devices.
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """Meet the others: to the context's end `jax.devices()` are all processes' devices.
+
+        Its end leaves them, for an interrupted process has no teardown that would do it.
 
         Raises:
             Failure: they cannot be reached.
         """
-        import jax
+        import jax  # half a second, which --help and Tab need not wait for
 
         if self.process_id:
             self._wait_for_coordinator()
@@ -55,6 +60,10 @@ class Processes(NamedTuple):
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise Failure(f"the processes of this training do not find each other ({reason})") from error
+        try:
+            yield
+        finally:
+            jax.distributed.shutdown()
 
     def _wait_for_coordinator(self) -> None:
         """Until it answers: jax would end this process from within if it never did.
@@ -72,13 +81,6 @@ class Processes(NamedTuple):
                 if time.monotonic() > deadline or isinstance(error, socket.gaierror | UnicodeError):
                     raise Failure(f"--coordinator {self.coordinator} cannot be reached ({error})") from error
             time.sleep(0.1)
-
-
-def part() -> None:
-    """Leave the others: an interrupted process has no teardown that would do it."""
-    import jax
-
-    jax.distributed.shutdown()
 
 
 def stand_by() -> None:

@@ -11,7 +11,7 @@ import typer
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._interrupt import interrupt
 from jaxcnn.cli._own import import_own
-from jaxcnn.cli._processes import Processes, part, stand_by
+from jaxcnn.cli._processes import Processes, stand_by
 from jaxcnn.session._carry_out import carry_out
 from jaxcnn.session._plan import plan_of
 from jaxcnn.session._settings import DEFAULTS, MAX_SEED
@@ -169,8 +169,7 @@ def train(
     with contextlib.ExitStack() as among:
         if is_distributed:
             stand_by()
-            others.join()
-            among.callback(part)
+            among.enter_context(others.joined())
         try:
             carry_out(plan, console_of(progress=True), interrupt)
         except KeyboardInterrupt as error:  # of which click would make an Abort without its words
