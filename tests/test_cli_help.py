@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from jaxcnn import data, examples
-from jaxcnn.cli import _app, _arrange, _completion
+from jaxcnn import cli, data, examples
+from jaxcnn.cli import _arrange, _commands, _completion
 from jaxcnn.session._settings import DEFAULTS
-from tests.command import start
+from tests.command import ENVIRONMENT, start
 
-PARAMETERS = {
-    command.callback.__name__: set(inspect.signature(command.callback).parameters)
-    for command in _app.app.registered_commands
-    if command.callback is not None
-}
+FUNCTIONS = {name: getattr(importlib.import_module(f"jaxcnn.cli.{name}"), name) for name in _commands.HELP}
+PARAMETERS = {name: set(inspect.signature(function).parameters) for name, function in FUNCTIONS.items()}
+
+
+def test_every_command_is_in_the_table_with_its_first_line() -> None:
+    files = {path.stem for path in Path(cli.__file__).parent.glob("[!_]*.py")}
+    assert {*_commands.HELP} == files
+    for name, function in FUNCTIONS.items():
+        first_line, *rest = (inspect.getdoc(function) or "").splitlines()
+        assert _commands.HELP[name] == first_line and rest[:1] in ([], [""])
+
+
+def loaded_by(code: str, **environment: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded when this is through."""
+    after = "import atexit, json, sys; atexit.register(lambda: print(json.dumps([*sys.modules]), file=sys.stderr))\n"
+    command = [sys.executable, "-c", after + code]
+    done = subprocess.run(command, env=ENVIRONMENT | environment, capture_output=True, text=True, timeout=60)
+    return set(json.loads(done.stderr))
+
+
+def test_help_and_tab_on_a_name_load_no_command() -> None:
+    of_help = loaded_by("sys.argv = ['jaxcnn', '--help']; import jaxcnn.cli; jaxcnn.cli.run()")
+    tab = {"COMP_WORDS": "jaxcnn tr", "COMP_CWORD": "1", "_JAXCNN_COMPLETE": "complete_bash"}
+    of_tab = loaded_by("sys.argv = ['jaxcnn']; import jaxcnn.cli; jaxcnn.cli.run()", **tab)
+    for loaded in (of_help, of_tab):
+        assert "jaxcnn.cli._commands" in loaded
+        assert loaded.isdisjoint({"jax", "numpy", "jaxcnn.session", *(f"jaxcnn.cli.{name}" for name in FUNCTIONS)})
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_help_of_a_command_does_not_wait_for_jax(name: str) -> None:
+    loaded = loaded_by(f"sys.argv = ['jaxcnn', '{name}', '--help']; import jaxcnn.cli; jaxcnn.cli.run()")
+    assert f"jaxcnn.cli.{name}" in loaded and loaded.isdisjoint({"jax", "optax", "matplotlib", "PIL", "jinja2"})
 
 
 def test_help_of_train_is_in_panels(tmp_path: Path) -> None:

@@ -54,9 +54,10 @@ def press(process: subprocess.Popen[str], number: signal.Signals, times: int = 1
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("times", [1, 10])
-def test_while_it_is_loaded(tmp_path: Path, number: signal.Signals, times: int) -> None:
+@pytest.mark.parametrize("module", ["typer", "jax"])
+def test_while_it_is_loaded(tmp_path: Path, number: signal.Signals, times: int, module: str) -> None:
     """In the midst of an import, by code that would take the exception for another."""
-    (tmp_path / "typer.py").write_text(
+    (tmp_path / f"{module}.py").write_text(
         "import time\nprint('loading', flush=True)\nwhile True:\n"
         "    try:\n        time.sleep(60)\n    except BaseException:\n        pass\n"
     )

@@ -8,47 +8,33 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxcnn import JaxcnnError
-from jaxcnn.cli._arrange import arranged
+import jaxcnn
+from jaxcnn.cli._commands import Commands
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
 from jaxcnn.cli._interrupt import interrupt
 from jaxcnn.cli._options import in_options
-from jaxcnn.cli.bench import bench
-from jaxcnn.cli.check import check
-from jaxcnn.cli.explain import explain
-from jaxcnn.cli.export import export
-from jaxcnn.cli.predict import predict
-from jaxcnn.cli.report import report
-from jaxcnn.cli.sites import sites
-from jaxcnn.cli.train import train
-from jaxcnn.session import SessionError, TrainingError
 
 _UsageError: Any = typer.BadParameter.__base__  # Typer exports no name for it
 
 app = typer.Typer(
+    cls=Commands,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (train, predict, report, explain, export, check, bench, sites):
-    app.command()(arranged(_command))
 
 
 def _print_version(wanted: bool) -> bool:
     if not wanted:
         return wanted
-    import jax
-
-    from jaxcnn import __version__
-
     found = ", ".join(f"{device.platform}:{device.id} ({device.device_kind})" for device in devices())
-    print(f"jaxcnn {__version__}\njax {jax.__version__}\ndevices {found}")
+    print(f"jaxcnn {jaxcnn.__version__}\njax {jaxcnn.provenance.versions('jax')['jax']}\ndevices {found}")
     raise typer.Exit
 
 
 @app.callback()
-def jaxcnn(
+def command(
     version: Annotated[
         bool,
         typer.Option(
@@ -78,12 +64,10 @@ def run(arguments: list[str]) -> int | None:
         return _complain("interrupted", 130)
     except KeyboardInterrupt as error:
         return _complain(str(error) or "interrupted", interrupt.code or 130)
-    except SessionError as error:
-        return _complain(in_options(str(error)), 2)
-    except TrainingError as error:
-        return _complain(in_options(str(error)), 1)
-    except JaxcnnError as error:
-        return _complain(str(error), 2)
+    except jaxcnn.JaxcnnError as error:
+        of_session = isinstance(error, jaxcnn.session.SessionError | jaxcnn.session.TrainingError)
+        message = in_options(str(error)) if of_session else str(error)
+        return _complain(message, 1 if isinstance(error, jaxcnn.session.TrainingError) else 2)
 
 
 def _complain(message: str, code: int) -> int:

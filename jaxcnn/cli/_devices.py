@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import jaxcnn
 from jaxcnn.cli._interrupt import interrupt
-from jaxcnn.session._devices import devices as started
 
 if TYPE_CHECKING:
     import jax
@@ -17,6 +17,6 @@ def devices() -> list[jax.Device]:
     Raises:
         SessionError: jax cannot be started.
     """
-    found = started()
+    found = jaxcnn.session._devices.devices()
     interrupt.catch()
     return found
