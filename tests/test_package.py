@@ -66,6 +66,23 @@ def test_the_command_answers_signals_before_it_loads_anything() -> None:
     assert {name.partition(".")[0] for name in loaded} <= sys.stdlib_module_names | {"jaxcnn"}
 
 
+def test_the_command_imports_within_functions_only_what_help_need_not_wait_for() -> None:
+    late = {
+        (path.stem, name)
+        for path in SOURCES
+        if part_of(path) == "cli"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+        for name in imports_of(node)
+    }
+    assert late == {
+        ("__init__", "jaxcnn.cli._app"),
+        ("_processes", "jax"),
+        ("bench", "jax"),
+        ("check", "jaxcnn.cli._check_row.row_of"),
+    }
+
+
 def test_the_rest_loads_on_use() -> None:
     for name in LOADED_ON_USE:
         assert getattr(jaxcnn, name) is importlib.import_module(f"jaxcnn.{name}")

@@ -1,5 +1,8 @@
 """The `jaxcnn` command: one file per sub-command, each a thin layer over the library.
 
+A sub-command's file is loaded when it is called, and what takes long to load when it is used: at `jaxcnn.plots.png`
+the package loads `jaxcnn.plots`. So help and the Tab key do not wait for jax.
+
 Exit codes: 0 done; 1 training failed, or a gradient is wrong; 2 an argument, a file or a folder that cannot be used;
 130 interrupted by Ctrl-C (SIGINT), 143 by SIGTERM, 129 by the end of its terminal (SIGHUP).
 """
@@ -17,10 +20,8 @@ if TYPE_CHECKING:
 
 def main() -> NoReturn:
     """Run the command as this process's own: its signals are answered, and with the command the process ends."""
-    interrupt.watch()  # before what takes seconds to load
-    from jaxcnn.cli._app import run
-
-    interrupt.leave(run(sys.argv[1:]) or 0)
+    interrupt.watch()
+    interrupt.leave(_run() or 0)
 
 
 def run() -> NoReturn:
@@ -29,6 +30,10 @@ def run() -> NoReturn:
     Raises:
         SystemExit: as the command ended.
     """
-    from jaxcnn.cli import _app
+    sys.exit(_run())
 
-    sys.exit(_app.run(sys.argv[1:]))
+
+def _run() -> int | None:
+    from jaxcnn.cli import _app  # once presses are answered, for it takes a tenth of a second to load
+
+    return _app.run(sys.argv[1:])

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+import jaxcnn
 from jaxcnn.cli._failure import Failure
 
 Imports = Annotated[
@@ -23,12 +24,10 @@ def import_own(places: Iterable[str]) -> None:
     Raises:
         Failure: one cannot be imported.
     """
-    from jaxcnn import runs
-
     for place in places:
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())
         try:
-            runs.import_own(place)
+            jaxcnn.runs.import_own(place)
         except ValueError as error:
             raise Failure(str(error)) from error

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+import jaxcnn
 from jaxcnn import _whole
 from jaxcnn._names import unknown
 from jaxcnn._progress import FittingProgress
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
-
-if TYPE_CHECKING:
-    from jaxcnn.bench import Case
 
 _WHAT = ("ops", "steps", "memory", "compiled")
 
@@ -40,8 +39,6 @@ def bench(
     handle. All ways of a case run in turns on the same fresh inputs; a ratio over 1 says that ours is faster.
     compiled runs nothing: it reports what an accelerator's own compiler makes of each op and step.
     """
-    import jax
-
     if what not in _WHAT:
         raise Failure(unknown("WHAT", what, _WHAT))
     if tune and what != "ops":
@@ -53,27 +50,27 @@ def bench(
     if out is not None and not out.parent.is_dir():
         raise Failure(f"there is no folder {out.parent}")
     if what == "compiled":
+        import jax  # half a second, which --help and Tab need not wait for
+
         jax.config.update("jax_platforms", "cpu")  # the plugins are there to compile, not to run
     devices()
-    from jaxcnn import bench, provenance
-
     if what == "memory":
-        return _print(_memory_table(_gathered(bench.memory_rows(), None, provenance.made_by(seed), out)))
+        return _print(_memory_table(_gathered(jaxcnn.bench.memory_rows(), None, jaxcnn.provenance.made_by(seed), out)))
     if what == "compiled":
-        if target not in bench.TARGETS:
-            raise Failure(unknown("--target", target, bench.TARGETS))
-        cases = _holding(only, what, bench.compiled_cases(quick=quick))
-        device = f"{bench.described(target).device_kind}, known to its compiler only"
-        made_by = provenance.made_by(seed, device=device) | provenance.versions(*bench.COMPILERS)
-        return _print(_compiled_table(_gathered(bench.compiled_rows(cases, target), len(cases), made_by, out)))
-    make = bench.ops_cases(quick=quick, tune=tune) if what == "ops" else bench.steps_cases(quick=quick)
+        if target not in jaxcnn.bench.TARGETS:
+            raise Failure(unknown("--target", target, jaxcnn.bench.TARGETS))
+        cases = _holding(only, what, jaxcnn.bench.compiled_cases(quick=quick))
+        device = f"{jaxcnn.bench.described(target).device_kind}, known to its compiler only"
+        made_by = jaxcnn.provenance.made_by(seed, device=device) | jaxcnn.provenance.versions(*jaxcnn.bench.COMPILERS)
+        return _print(_compiled_table(_gathered(jaxcnn.bench.compiled_rows(cases, target), len(cases), made_by, out)))
+    make = jaxcnn.bench.ops_cases(quick=quick, tune=tune) if what == "ops" else jaxcnn.bench.steps_cases(quick=quick)
     cases = _holding(only, what, make)
-    rate = round(bench.product_rate(), 1)
-    timed = bench.run(cases, seconds=seconds, seed=seed, again=not tune)
-    return _print(_table(_gathered(timed, len(cases), provenance.made_by(seed), out, product_gflops=rate), rate))
+    rate = round(jaxcnn.bench.product_rate(), 1)
+    timed = jaxcnn.bench.run(cases, seconds=seconds, seed=seed, again=not tune)
+    return _print(_table(_gathered(timed, len(cases), jaxcnn.provenance.made_by(seed), out, product_gflops=rate), rate))
 
 
-def _holding(only: str, what: str, cases: Iterable[Case]) -> list[Case]:
+def _holding(only: str, what: str, cases: Iterable[jaxcnn.bench.Case]) -> list[jaxcnn.bench.Case]:
     chosen = [case for case in cases if only in case.name]
     if not chosen:
         raise Failure(f"no case of {what} has {only!r} in its name")
@@ -84,8 +81,6 @@ def _gathered(
     found: Iterator[dict[str, Any]], total: int | None, made_by: dict[str, Any], out: Path | None, **more: Any
 ) -> list[dict[str, Any]]:
     """All rows, written as they come, so that what an interruption leaves is whole."""
-    import json
-
     rows: list[dict[str, Any]] = []
     for row in _with_progress(found, total):
         rows.append(row)
@@ -115,8 +110,6 @@ def _with_progress(found: Iterator[dict[str, Any]], total: int | None) -> Iterat
 
 
 def _table(rows: list[dict[str, Any]], rate: float) -> Table:
-    from jaxcnn.bench import milliseconds
-
     ways = list(dict.fromkeys(way for row in rows for way in row["ways"]))
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("case", no_wrap=True)
@@ -126,12 +119,12 @@ def _table(rows: list[dict[str, Any]], rate: float) -> Table:
         table.add_column(f"{way}\n/ ours", justify="right", no_wrap=True)
     table.add_column("GF/s\nof ours", justify="right", no_wrap=True)
     for row in rows:
-        ours, times = row["ways"]["ours"], [row["ways"].get(way) for way in ways]
+        ours = row["ways"]["ours"]
         ratios = [row["ways"][way]["min_ms"] / ours["min_ms"] if way in row["ways"] else None for way in ways[1:]]
         speed = row["flops"] / ours["min_ms"] / 1e6
         table.add_row(
             row["name"],
-            *(f"{milliseconds(t['min_ms'])} / {milliseconds(t['median_ms'])}" if t else "" for t in times),
+            *(_times(row["ways"].get(way)) for way in ways),
             *("" if ratio is None else f"[{'green' if ratio >= 1 else 'red'}]{ratio:.2f}[/]" for ratio in ratios),
             f"{speed:.0f} ({speed / rate:.0%})" if row["flops"] else "",
         )
@@ -141,6 +134,10 @@ def _table(rows: list[dict[str, Any]], rate: float) -> Table:
         f"{sum(ratio < 0.9 for ratio in against)} of {len(rows)} below 0.9; matrix products here: {rate:.0f} GF/s"
     )
     return table
+
+
+def _times(found: dict[str, Any] | None) -> str:
+    return "" if found is None else " / ".join(jaxcnn.bench.milliseconds(found[of]) for of in ("min_ms", "median_ms"))
 
 
 def _memory_table(rows: list[dict[str, Any]]) -> Table:

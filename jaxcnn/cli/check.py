@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,14 +12,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+import jaxcnn
 from jaxcnn._names import unknown
 from jaxcnn._progress import FittingProgress
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
-
-if TYPE_CHECKING:
-    from jaxcnn.check import Comparison
-    from jaxcnn.examples import Example
 
 LEGEND = {
     "value, grad": "what the op gives, and its gradient by hand, held to the plain forward and to autodiff",
@@ -47,19 +44,15 @@ def check(
     away from ties and kinks, and, where they have any, at them; in float64, ops that round nothing must agree to the
     last bit there. Exits with 1 if anything is off.
     """
-    import json
-
-    import jax
-
-    from jaxcnn import examples, provenance
-
     devices()
     if hasattr(signal, "SIGPIPE"):  # a reader that leaves, as `| head`, ends this; nothing is wrong with a gradient
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if dtype not in _DTYPES:
         raise Failure(unknown("--dtype", dtype, _DTYPES))
-    jax.config.update("jax_enable_x64", True)
-    chosen = _chosen("--op", examples.of_ops(), op, nothing=bool(net)) | _chosen("--net", examples.NETS, net, bool(op))
+    from jaxcnn.cli._check_row import row_of  # takes most of a second, which --help and Tab need not wait for
+
+    ops = _chosen("--op", jaxcnn.examples.of_ops(), op, nothing=bool(net))
+    chosen = ops | _chosen("--net", jaxcnn.examples.NETS, net, nothing=bool(op))
     rows = []
     name_of, elapsed = TextColumn("{task.description}"), TimeElapsedColumn()
     columns = (name_of, BarColumn(bar_width=None), MofNCompleteColumn(), elapsed)
@@ -67,9 +60,9 @@ def check(
         task = progress.add_task("", total=len(chosen))
         for name, example in chosen.items():
             progress.update(task, description=name)
-            rows.append(_row(name, example, dtype, order, seed))
+            rows.append(row_of(name, example, dtype, order, seed))
             progress.advance(task)
-    made_by = provenance.made_by(seed)
+    made_by = jaxcnn.provenance.made_by(seed)
     if as_json:
         print(json.dumps({"made_by": made_by, "dtype": dtype, "order": order, "seed": seed, "rows": rows}, indent=2))
     else:
@@ -79,7 +72,9 @@ def check(
         raise typer.Exit(1)
 
 
-def _chosen(option: str, known: dict[str, Example], names: list[str] | None, nothing: bool) -> dict[str, Example]:
+def _chosen(
+    option: str, known: dict[str, jaxcnn.examples.Example], names: list[str] | None, nothing: bool
+) -> dict[str, jaxcnn.examples.Example]:
     """The examples of these names: a name stands for every example that begins with it."""
     if not names:
         return {} if nothing else known
@@ -88,55 +83,6 @@ def _chosen(option: str, known: dict[str, Example], names: list[str] | None, not
         if name not in first_words:
             raise Failure(unknown(option, name, first_words))
     return {key: example for key, example in known.items() if key.split()[0] in names}
-
-
-def _row(name: str, example: Example, dtype: str, order: int, seed: int) -> dict[str, Any]:
-    """All that was looked at, as one row of the table."""
-    import jax
-
-    from jaxcnn.check import Kind, residuals
-
-    key = jax.random.fold_in(jax.random.key(seed), sum(map(ord, name)))
-    seen: dict[str, list[Comparison]] = {"value": [], "gradients": [], "differences": [], "higher": [], "at ties": []}
-    problem = None
-    try:
-        for where, comparison in _comparisons(example, key, dtype, order):
-            seen[where].append(comparison)
-    except AssertionError as error:  # a shape, a dtype or a structure: the rest has no meaning
-        problem = str(error)
-    wrong = [comparison for group in seen.values() for comparison in group if not comparison.passed]
-    by_autodiff = [c for where in ("value", "gradients", "higher") for c in seen[where] if c.kind != Kind.DIFFERENCE]
-    worst = max(by_autodiff, key=lambda c: c.error / (c.allowed or 1), default=None)
-    args = example.distinct(key, dtype)
-    return {
-        "name": name,
-        "passed": not wrong and problem is None,
-        **{where: [c.passed for c in group] for where, group in seen.items()},
-        "largest_error_ulps": worst.error if worst else None,
-        "allowed_ulps": worst.allowed if worst else None,
-        "where": f"{worst.what} {list(worst.index)}" if worst else None,
-        "residual_bytes": {
-            way: sum(kept.bytes for kept in residuals(f, *args))
-            for way, f in (("by_hand", jax.jit(example.by_hand)), ("by_autodiff", jax.jit(example.by_autodiff)))
-        },
-        "problems": [problem] if problem else [str(c) for c in wrong],
-    }
-
-
-def _comparisons(example: Example, key: Any, dtype: str, order: int) -> Iterator[tuple[str, Comparison]]:
-    import jax
-
-    from jaxcnn.check import Kind, comparisons
-
-    columns = {Kind.VALUE: "value", Kind.GRADIENT: "gradients", Kind.DIFFERENCE: "differences"}
-    by_hand, by_autodiff = jax.jit(example.by_hand), jax.jit(example.by_autodiff)
-    for c in comparisons(by_hand, example.distinct(key, dtype), reference=by_autodiff, order=order, key=key):
-        yield columns[c.kind] if c.order == 1 else "higher", c
-    if example.has_kinks or example.is_exact:
-        is_exact = example.is_exact and dtype == "float64"
-        at = example.integers(key, dtype)
-        for c in comparisons(by_hand, at, reference=by_autodiff, order=order, exact=is_exact, directions=0, key=key):
-            yield "at ties", c
 
 
 def _print(rows: list[dict[str, Any]], caption: str) -> None:

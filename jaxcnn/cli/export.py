@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+import jaxcnn
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._own import Imports, import_own
 from jaxcnn.session._folder import warn_of_unfinished
@@ -28,16 +29,13 @@ def export(
     it as JSON. What is printed loads it.
     """
     devices()
-    from jaxcnn import export as library
-    from jaxcnn import runs
-
     import_own(modules or ())
-    run = runs.read(folder)
+    run = jaxcnn.runs.read(folder)
     warn_of_unfinished(run)
-    file = folder / library.NETWORK if out is None else out
+    file = folder / jaxcnn.export.NETWORK if out is None else out
     stderr = Console(stderr=True)
     with stderr.status("tracing the network for three platforms") if stderr.is_terminal else nullcontext():
-        library.write(run, file)
-    print(f"{file} and {library.names_file(file)} written ({file.stat().st_size:,} bytes).")
+        jaxcnn.export.write(run, file)
+    print(f"{file} and {jaxcnn.export.names_file(file)} written ({file.stat().st_size:,} bytes).")
     print("To use them, where jax and flatbuffers are installed:\n")
-    print(library.how_to_use(run, file))
+    print(jaxcnn.export.how_to_use(run, file))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
+import numpy as np
 import typer
 from rich.bar import Bar
 from rich.console import Console
@@ -13,17 +15,13 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+import jaxcnn
 from jaxcnn import _whole
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure, refuse_no_new_png
 from jaxcnn.cli._own import Imports, import_own
+from jaxcnn.photos import SIDE, Found, PictureError, find
 from jaxcnn.session._folder import warn_of_unfinished
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from jaxcnn.photos import Found
-    from jaxcnn.runs import Run
 
 MOST_WITH_BARS = 5
 MOST_SHOWN = 20  # pictures in one drawing
@@ -78,16 +76,11 @@ def predict(
     28x28 pixels and white on black is taken as it is. Where the network is not sure, a question mark says so. The bars
     are the probabilities of all ten classes; of more than five pictures there is a line each.
     """
-    import json
-
-    from jaxcnn import runs
-    from jaxcnn.photos import SIDE
-
     if show is not None:
         refuse_no_new_png("--show", show)
     devices()
     import_own(modules or ())
-    run = runs.read(folder)
+    run = jaxcnn.runs.read(folder)
     warn_of_unfinished(run)
     if run.network.image_shape != (SIDE, SIDE, 1):
         raise Failure(f"{folder} takes images of {run.network.image_shape}; pictures are made {SIDE}x{SIDE}, grey")
@@ -130,8 +123,6 @@ def _print(read: Read, answers: list[list[Answer]], *, split: bool) -> None:
 
 def _read_all(images: list[Path], *, digits: bool, split: bool) -> Read:
     """Every picture that can be read."""
-    from jaxcnn.photos import PictureError
-
     read = Read([], [], [], [])
     if [str(image) for image in images].count("-") > 1:
         raise Failure("standard input can be read once: give - once")
@@ -158,8 +149,6 @@ def _read_all(images: list[Path], *, digits: bool, split: bool) -> Read:
 
 
 def _found(image: Path, *, digits: bool, split: bool) -> Found:
-    from jaxcnn.photos import PictureError, find
-
     if image.is_dir():
         raise PictureError(f"{image} is a folder")
     if str(image) == "-":
@@ -174,18 +163,14 @@ def _found(image: Path, *, digits: bool, split: bool) -> Found:
     return found
 
 
-def _answers(run: Run, found: list[Found]) -> list[list[Answer]]:
+def _answers(run: jaxcnn.runs.Run, found: list[Found]) -> list[list[Answer]]:
     """Of each picture, of each digit on it."""
-    import numpy as np
-
-    from jaxcnn import predict as library
-
     images = np.stack([digit.image for one in found for digit in one.digits])
     was_cut_out = np.array([not one.as_it_was for one in found for _ in one.digits])
-    rows = np.concatenate(list(library.in_batches(run, images)))
+    rows = np.concatenate(list(jaxcnn.predict.in_batches(run, images)))
     if was_cut_out.any():
-        rows[was_cut_out] = library.of_photographs(run, images[was_cut_out])
-    answers = iter([Answer(run.config["data"]["classes"], row, library.is_unsure(row)) for row in rows])
+        rows[was_cut_out] = jaxcnn.predict.of_photographs(run, images[was_cut_out])
+    answers = iter([Answer(run.config["data"]["classes"], row, jaxcnn.predict.is_unsure(row)) for row in rows])
     return [[next(answers) for _ in one.digits] for one in found]
 
 
@@ -197,13 +182,11 @@ def _document(found: Found, answers: list[Answer], *, split: bool) -> dict[str, 
 
 
 def _draw(read: Read, answers: list[list[Answer]], out: Path) -> None:
-    from jaxcnn import plots
-
     if len(read.found) > MOST_SHOWN:
         read = Read(read.names[:MOST_SHOWN], read.found[:MOST_SHOWN], [], [])
         Console(stderr=True).print(f"of {len(answers)} pictures the first {MOST_SHOWN} are drawn")
     rows = [
-        plots.Seen(
+        jaxcnn.plots.Seen(
             Path(name).name,
             found.picture,
             [digit.box for digit in found.digits],
@@ -213,7 +196,7 @@ def _draw(read: Read, answers: list[list[Answer]], out: Path) -> None:
         )
         for name, found, some in zip(read.names, read.found, answers[: len(read.found)], strict=True)
     ]
-    _whole.write(out, plots.photograph(plots.seen(rows)), new=True)
+    _whole.write(out, jaxcnn.plots.photograph(jaxcnn.plots.seen(rows)), new=True)
 
 
 def _within(folder: Path) -> list[Path]:

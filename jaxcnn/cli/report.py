@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
+import jaxcnn
 from jaxcnn._progress import FittingProgress
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._own import Imports, import_own
@@ -32,16 +33,16 @@ def report(
     configuration; of several runs also what differs. One file that needs no other, no network and no script.
     """
     devices()
-    from jaxcnn import report
-
     import_own(modules or ())
     if out is None:
         out = folders[0] / "report.html" if len(folders) == 1 else Path("report.html")
-    report.refuse_others(out)
+    jaxcnn.report.refuse_others(out)
     elapsed, what = TimeElapsedColumn(), TextColumn("{task.description}", markup=False)
     columns = (BarColumn(bar_width=None), elapsed, what)
     with FittingProgress(*columns, given_up=(elapsed, what), console=Console(stderr=True)) as progress:
         task = progress.add_task("reading", total=len(folders) + 1)
-        page = report.page(folders, tell=lambda done, what: progress.update(task, completed=done, description=what))
-    report.write(out, page)
+        page = jaxcnn.report.page(
+            folders, tell=lambda done, what: progress.update(task, completed=done, description=what)
+        )
+    jaxcnn.report.write(out, page)
     print(f"{out} written, {len(page.encode()) / 1000:,.0f} kB")

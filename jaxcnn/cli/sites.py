@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+import jaxcnn
 from jaxcnn.cli._devices import devices
 from jaxcnn.cli._failure import Failure
 
@@ -29,8 +30,6 @@ def sites(
     The file is imported, the function traced and not computed; jax.ShapeDtypeStruct may stand for arrays.
     """
     devices()
-    import jaxcnn
-
     file, _, name = place.rpartition(":")
     if not file.endswith(".py") or not name:
         raise Failure(f"name a function as FILE.py:FUNCTION, as in train.py:loss, got {place}")
