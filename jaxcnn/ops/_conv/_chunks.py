@@ -61,6 +61,8 @@ def in_chunks(f: OfImages, chunk: int, *arrays: jax.Array) -> tuple[Arrays, Arra
     if not isinstance(batch, int) or batch <= chunk:  # a symbolic batch (jax.export) cannot be cut
         return f(*arrays)
 
+    chunk = _without_rest(batch, chunk)
+
     def of(start: jax.Array | int, images: int) -> tuple[Arrays, Arrays]:
         return f(*(lax.dynamic_slice_in_dim(array, start, images) for array in arrays))
 
@@ -74,6 +76,11 @@ def in_chunks(f: OfImages, chunk: int, *arrays: jax.Array) -> tuple[Arrays, Arra
     of_each = [lax.pad(part, jnp.zeros((), part.dtype), _after(part, batch - chunk)) for part in own]
     found = lax.fori_loop(1, batch // chunk, lambda i, found: with_more(found, i * chunk, chunk), (of_each, sums))
     return with_more(found, batch - batch % chunk, batch % chunk) if batch % chunk else found
+
+
+def _without_rest(batch: int, chunk: int) -> int:
+    """The greatest size from chunk down to its half that leaves no rest, which is compiled by itself; or chunk."""
+    return next((size for size in range(chunk, chunk // 2, -1) if batch % size == 0), chunk)
 
 
 def _after(array: jax.Array, more: int) -> list[tuple[int, int, int]]:

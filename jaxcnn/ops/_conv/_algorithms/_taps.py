@@ -7,9 +7,9 @@ With x_u what tap u sees of x at every window (`Window.take`), and put_u its adj
     kernel_gradient  dk_u = x_u^T dy                                                                             [R 5]
 
 A product has a factor per group of channels; where a group has one channel in and one out (depthwise), or x has one
-channel, it is elementwise, and XLA makes one loop of the whole sum. More than `UNROLLED` taps are counted by a loop; so
-are those of a depthwise kernel gradient, whose sums XLA:CPU makes one by one: spelled out, they take two to nine times
-as long to compile, and up to twice as long to run.
+channel, it is elementwise, and XLA makes one loop of the whole sum. More taps than `UNROLLED_SUM` of a sum, or
+`UNROLLED` of the others, are counted by a loop; so are those of a depthwise kernel gradient, whose sums XLA:CPU
+makes one by one: spelled out, they take two to nine times as long to compile, and up to twice as long to run.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from jaxcnn.ops._lib._types import Kernel, X, Y
 from jaxcnn.ops._lib._window import Window
 
 VECTOR = 8  # numbers that XLA:CPU computes at once, where the length of an array is a multiple of it
+FEW_CHANNELS = 16
+UNROLLED_SUM = 32  # taps: XLA computes what is spelled out in each of its readers again, and a loop's result once
 TAPS_PER_TURN = 8  # of a loop, so that XLA makes one pass of them
 
 
@@ -106,7 +108,7 @@ def _of_gradients(problem: Problem, dy: Y, kernel: Kernel) -> tuple[jax.Array, j
 
 def _sum_of_taps(problem: Problem, window: Window, array: jax.Array, rows: jax.Array) -> jax.Array:
     """sum_u x_u rows_u; of many taps, over a row of windows so long that XLA:CPU computes several at a time."""
-    is_counted = window.tap_count > UNROLLED and not window.is_symbolic
+    is_counted = _is_counted(problem) and not window.is_symbolic
     more = -window.out[-1] % VECTOR if is_counted and rows.shape[1] * rows.shape[-1] % VECTOR else 0
     if not more:
         return _sum_as_it_is(problem, window, array, rows)
@@ -118,7 +120,7 @@ def _sum_of_taps(problem: Problem, window: Window, array: jax.Array, rows: jax.A
 
 def _sum_as_it_is(problem: Problem, window: Window, array: jax.Array, rows: jax.Array) -> jax.Array:
     padded = window.pad(array)
-    if window.tap_count <= UNROLLED:
+    if not _is_counted(problem):
         products = [_times(problem, window.take(padded, tap), row) for tap, row in zip(window.taps, rows, strict=True)]
         return reduce(jnp.add, products)
 
@@ -127,6 +129,12 @@ def _sum_as_it_is(problem: Problem, window: Window, array: jax.Array, rows: jax.
 
     first = _times(problem, window.take(padded, (0,) * len(window.size)), rows[0])
     return _counted(window, with_tap, first)
+
+
+def _is_counted(problem: Problem) -> bool:
+    """Whether a loop counts the taps of a sum; of 2 to 15 channels, each with its own kernel, it would be slower."""
+    few = 1 < problem.groups < FEW_CHANNELS
+    return problem.window.tap_count > (UNROLLED if few else UNROLLED_SUM)
 
 
 def _counted(
