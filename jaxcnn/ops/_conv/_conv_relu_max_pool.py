@@ -197,7 +197,8 @@ def _pooled(planned: Planned, pool: Window, x: X, kernel: Kernel, bias: Bias) ->
     z = lax.optimization_barrier(z)  # or XLA:CPU may compute it again for every tap of the window that reads it
     greatest, winner = first_maximum(pool, dividing(z, (z.shape[0], *pool.out, z.shape[-1])))
     winner = jnp.where(greatest > 0, winner, winner.dtype.type(pool.tap_count))
-    return jnp.maximum(greatest, 0), computed_once(winner, greatest=pool.tap_count)
+    # of two arrays, or XLA:CPU computes it from z again for each reader; NaN stays
+    return jnp.where(greatest <= 0, 0, greatest), computed_once(winner, greatest=pool.tap_count)
 
 
 def _gradients(planned: Planned, pool: Window, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled) -> tuple[X, Kernel]:
