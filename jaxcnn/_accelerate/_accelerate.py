@@ -61,7 +61,7 @@ def accelerate(
         ValueError: plan is no plan.
 
     Source:
-        the rules of `ops.conv`, `ops.max_pool` and `ops.avg_pool`.
+        the rules of `ops.conv`, `ops.max_pool`, `ops.avg_pool` and `ops.conv_relu_max_pool`.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -100,9 +100,9 @@ def sites(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Sites:
         *args, **kwargs: its arguments; arrays, or `jax.ShapeDtypeStruct`s in their places. Nothing is computed.
 
     Returns:
-        a table, with a row for each: the user's line and the scope, the shapes, and who computes each of its maps, as
-        `ops.conv_plan` says it for the default device, or why it is left to jax.lax; and totals. Printed it is text,
-        `to_json()` is data, its rows are `Site`s.
+        a table, with a row for each, or for a chain that one op computes: the user's line and the scope, the shapes,
+        and who computes each of its maps, as `ops.conv_plan` says it for the default device, or why it is left to
+        jax.lax; and totals. Printed it is text, `to_json()` is data, its rows are `Site`s.
 
     Raises:
         TypeError: f is not callable.

@@ -20,7 +20,7 @@ from jaxcnn.ops._lib._window import Window
 from jaxcnn.ops._pool._window_sum import window_sum
 
 
-class _Windows(NamedTuple):
+class Windows(NamedTuple):
     """Along the axes that a window slides along: its size, and so on."""
 
     axes: tuple[int, ...]
@@ -32,7 +32,7 @@ class _Windows(NamedTuple):
 
 def decide_max(eqn: Any) -> Replacement | str:
     """`ops.max_pool` with its options, or why the equation is left to jax.lax."""
-    windows = _windows(eqn.params)
+    windows = windows_of(eqn.params)
     if isinstance(windows, str):
         return windows
     try:
@@ -47,12 +47,12 @@ def decide_min(eqn: Any) -> Replacement | str:
     decided = decide_max(eqn)
     if isinstance(decided, str):
         return decided
-    return Replacement(compiled("min_pool", _min_pool, _windows(eqn.params)), decided.runs)
+    return Replacement(compiled("min_pool", _min_pool, windows_of(eqn.params)), decided.runs)
 
 
 def decide_sum(eqn: Any) -> Replacement | str:
     """The windowed sum with its adjoint, or why the equation is left to jax.lax."""
-    windows = _windows(eqn.params)
+    windows = windows_of(eqn.params)
     if isinstance(windows, str):
         return windows
     if max(windows.dilation) > 1:
@@ -64,7 +64,8 @@ def decide_sum(eqn: Any) -> Replacement | str:
     return Replacement(compiled("window_sum", _window_sum, windows, geometry), {"window_sum": "by axis"})
 
 
-def _windows(params: dict[str, Any]) -> _Windows | str:
+def windows_of(params: dict[str, Any]) -> Windows | str:
+    """The windows of a pool's equation, or why it has none that the rules know."""
     steps = zip(
         params["window_dimensions"],
         params["window_strides"],
@@ -83,29 +84,29 @@ def _windows(params: dict[str, Any]) -> _Windows | str:
         return tuple(params[name][axis] for axis in axes)
 
     padding = tuple((lo, hi) for lo, hi in along("padding"))
-    return _Windows(axes, along("window_dimensions"), along("window_strides"), padding, along("window_dilation"))
+    return Windows(axes, along("window_dimensions"), along("window_strides"), padding, along("window_dilation"))
 
 
-def _geometry(eqn: Any, windows: _Windows, dilation: Any) -> Window:
+def _geometry(eqn: Any, windows: Windows, dilation: Any) -> Window:
     x = eqn.invars[0].aval
     shape = (1, *(x.shape[axis] for axis in windows.axes), 1)
     return Window.of("accelerate", shape, windows.size, windows.stride, windows.padding, dilation)
 
 
-def _max_pool(windows: _Windows, x: jax.Array) -> jax.Array:
+def _max_pool(windows: Windows, x: jax.Array) -> jax.Array:
     size, stride, padding, dilation = windows[1:]
     return _over(windows, partial(ops.max_pool, window=size, stride=stride, padding=padding, dilation=dilation), x)
 
 
-def _min_pool(windows: _Windows, x: jax.Array) -> jax.Array:
+def _min_pool(windows: Windows, x: jax.Array) -> jax.Array:
     return -_max_pool(windows, -x)
 
 
-def _window_sum(windows: _Windows, geometry: Window, x: jax.Array) -> jax.Array:
+def _window_sum(windows: Windows, geometry: Window, x: jax.Array) -> jax.Array:
     return _over(windows, partial(window_sum, geometry), x)
 
 
-def _over(windows: _Windows, pool: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+def _over(windows: Windows, pool: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
     """The pool of x laid out as (N, *spatial, C), in the layout of x again."""
     others = [axis for axis in range(x.ndim) if axis not in windows.axes]
     batch, channels = others[:-1], others[-1:]

@@ -16,6 +16,7 @@ from jax.extend import core
 from jax.extend.source_info_util import current_name_stack, user_context
 
 from jaxcnn._accelerate import _bodies, _conv, _pools
+from jaxcnn._accelerate._chains import Chain, chains_in
 from jaxcnn._accelerate._equations import SITES, bind, consts_of, name_of, opened, sites_within
 from jaxcnn._accelerate._replacement import Replacement, not_ours
 from jaxcnn._accelerate._sites import Site
@@ -66,6 +67,11 @@ class Rewriting:
         """Whether any site was."""
         return any(site.left is None for site in self.sites)
 
+    @property
+    def is_in_a_users_rule(self) -> bool:
+        """Whether it is inside of a user's custom rule, which computes the gradients."""
+        return not RULES_OF_USERS.isdisjoint(self.inside)
+
     def within(self, eqn: Any) -> Rewriting:
         """The same inside of an equation, with sites of its own."""
         is_gradient = self.is_gradient or is_already_a_gradient(eqn.source_info)
@@ -89,11 +95,19 @@ class Rewriting:
         def read(atom: Any) -> Any:
             return atom.val if isinstance(atom, core.Literal) else values[atom]
 
+        chains = self._chains(jaxpr)
+        by_pool = {id(chain.pool): chain for chain in chains}
+        skipped = frozenset[int]().union(*(chain.skipped for chain in chains))
         for eqn in jaxpr.eqns:
-            info = eqn.source_info
+            if id(eqn) in skipped:
+                continue
+            chain = by_pool.get(id(eqn))
+            first, atoms = (eqn, eqn.invars) if chain is None else (chain.conv, chain.arrays)
+            info = first.source_info
             scope = current_name_stack() + info.name_stack
             with user_context(info.traceback, name_stack=scope), eqn.ctx.manager:
-                results = self.equation(eqn, [read(atom) for atom in eqn.invars])
+                args = [read(atom) for atom in atoms]
+                results = self.equation(eqn, args) if chain is None else self.chain(chain, args)
             values.update(zip(eqn.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
@@ -119,11 +133,23 @@ class Rewriting:
             self.note(eqn, None, decided)
             return bind(eqn, args)
         runs = decided.runs
-        if not RULES_OF_USERS.isdisjoint(self.inside):  # which compute the gradients
+        if self.is_in_a_users_rule:
             runs = dict([next(iter(runs.items()))])
         self.note(eqn, runs, None)
         with jax.named_scope(SCOPE):
             return [decided.run(*args)]
+
+    def chain(self, chain: Chain, args: list[Any]) -> list[Any]:
+        """The last result of a chain, by the op."""
+        info, atoms = chain.conv.source_info, (*chain.arrays, *chain.pool.outvars)
+        self._note(chain.what, info, atoms, chain.replacement.runs, None)
+        with jax.named_scope(SCOPE):
+            return [chain.replacement.run(*args)]
+
+    def _chains(self, jaxpr: Any) -> list[Chain]:
+        if self.options.forward_mode or self.is_gradient or self.is_in_a_users_rule:
+            return []
+        return chains_in(jaxpr, self.options.plan)
 
     def _decided(self, eqn: Any) -> Replacement | str:
         if self.options.forward_mode:
@@ -134,8 +160,10 @@ class Rewriting:
 
     def note(self, eqn: Any, runs: dict[str, str] | None, left: str | None) -> None:
         """Take a site down."""
-        shapes = tuple(_in_words(variable.aval) for variable in (*eqn.invars, *eqn.outvars))
-        info, what = eqn.source_info, SITES[eqn.primitive.name]
+        self._note(SITES[eqn.primitive.name], eqn.source_info, (*eqn.invars, *eqn.outvars), runs, left)
+
+    def _note(self, what: str, info: Any, arrays: Sequence[Any], runs: dict[str, str] | None, left: str | None) -> None:
+        shapes = tuple(_in_words(variable.aval) for variable in arrays)
         self.sites.append(Site(what, line_of(info), scope_of(info), self.inside, shapes, runs, left))
 
 

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Site:
-    """One convolution or pool.
+    """One convolution or pool, or a chain that one op computes.
 
     Attributes:
-        what: "convolution", "max pool", "min pool" or "sum pool" (an average pool is one, divided).
+        what: "convolution", "max pool", "min pool" or "sum pool" (an average pool is one, divided);
+            "convolution, bias, ReLU, max pool" or "convolution, ReLU, max pool" of a chain.
         line: the user's line, "file:line (function)".
         scope: its name in profiles, as "CNN/Conv_0"; "" where it has none.
         inside: what it runs inside, outermost first, as ("jit loss", "scan").
@@ -36,7 +37,7 @@ class Sites:
     """The sites of a function, in the order in which it computes them; printed, they are a table with totals.
 
     Attributes:
-        rows: a `Site` per convolution and pool.
+        rows: a `Site` per convolution, pool and chain.
     """
 
     rows: tuple[Site, ...]
@@ -83,8 +84,9 @@ class Sites:
 def _cells(site: Site) -> tuple[str, ...]:
     scope = "/".join(part for part in (*site.inside, site.scope) if part)
     *given, result = site.shapes
+    factors = " + ".join([" * ".join(given[:2]), *given[2:]])
     runs = f"left to jax.lax: {site.left}" if site.runs is None else _in_words(site.runs)
-    return site.line, scope, site.what, f"{' * '.join(given)} -> {result}", runs
+    return site.line, scope, site.what, f"{factors} -> {result}", runs
 
 
 def _in_words(runs: dict[str, str]) -> str:
@@ -93,4 +95,9 @@ def _in_words(runs: dict[str, str]) -> str:
 
 def _counted(sites: tuple[Site, ...]) -> str:
     counts = Counter(site.what for site in sites)
-    return ", ".join(f"{count} {what}{'s' * (count > 1)}" for what, count in counts.items()) or "none"
+    return ", ".join(_of_a_kind(what, count) for what, count in counts.items()) or "none"
+
+
+def _of_a_kind(what: str, count: int) -> str:
+    plural = "s" * (count > 1)
+    return f"{count} chain{plural} ({what})" if ", " in what else f"{count} {what}{plural}"

@@ -155,6 +155,11 @@ def conv_relu_max_pool(
         )
     z_shape = (x.shape[0], *problem.window.out, problem.c_out)
     pool = Window.of(op, z_shape, window, pool_stride, pool_padding, pool_dilation)
+    return by_plan(planned, pool, x, kernel, bias)
+
+
+def by_plan(planned: Planned, pool: Window, x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """The same of a problem and a pooling window over its z that are known to be right."""
     return _conv_relu_max_pool(planned, pool, bias.dtype, *varying_alike(x, kernel, bias))
 
 
