@@ -15,7 +15,7 @@ import jaxcnn
 from experiments.models.model import Batch, Loss, Model, PyTree, cast, first_arguments, make, training_step
 
 Call = Callable[[Batch], Callable[[], Any]]  # what is to be timed, given the batch
-FEW_IMAGES = 2  # to be verified on: XLA:CPU has no fast convolutions in float64
+FEW_IMAGES = 4  # to be verified on: XLA:CPU has no fast convolutions in float64
 STEPS = 10
 POINTS = 5
 NOTHING = 1e-12  # of the greatest number: what float64 makes of 0
