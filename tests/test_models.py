@@ -145,6 +145,9 @@ def test_the_page_takes_the_tables(tmp_path: Path) -> None:
     page.write_text((HERE / "README.md").read_text())
     made_by = {"jax": "0", "device": "cpu", "seed": 0, "commit": "none", "date": "today"}
     rows = [row("one", [2.0] * 3, [1.0] * 3), {"name": "two", "fault": "measure: killed"}]
-    report.report(page, {"made_by": made_by, "packages": {"flax": "1"}, "rounds": 3, "rows": rows})
+    readme = tmp_path / "short.md"
+    readme.write_text("<!-- models -->\n<!-- /models -->\n")
+    report.report(page, readme, {"made_by": made_by, "packages": {"flax": "1"}, "rounds": 3, "rows": rows})
     assert "| one, 2 of 8x8 | linen | 0.00 M | 2 / 2 | 1 / 1 | **2.00** | 2.00; 2.00 to 2.00 |  |" in page.read_text()
     assert "two (measure: killed)" in page.read_text()
+    assert "| one, 2 of 8x8 | linen | 2 | 1 | **2.00** |  |" in readme.read_text()

@@ -62,7 +62,7 @@ def run(
 @app.command()
 def report() -> None:
     """Write the tables."""
-    tables.report(HERE / "README.md", json.loads(RESULT.read_text()))
+    tables.report(HERE / "README.md", ROOT / "README.md", json.loads(RESULT.read_text()))
 
 
 @app.command(hidden=True)

@@ -14,8 +14,8 @@ EPSILONS = 2.0**-52 / 2.0**-23  # float64's, of float32's
 LEAST, MEDIAN, COMPILING, MORE_SECONDS = 1.0, 1.25, 1.5, 2.0  # what is asked for
 
 
-def report(page: Path, result: dict[str, Any]) -> None:
-    """Write them between the marks of the page."""
+def report(page: Path, readme: Path, result: dict[str, Any]) -> None:
+    """Write them between the marks of the page, and the shortest one into the project's README."""
     rows = [row for row in result["rows"] if "fault" not in row]
     packages = ", ".join(f"{name} {version}" for name, version in result["packages"].items())
     line = f"{MADE_BY.format(**result['made_by'])}; {result['rounds']} rounds; {packages}."
@@ -24,6 +24,7 @@ def report(page: Path, result: dict[str, Any]) -> None:
     insert(page, "compiling", compiling(rows))
     insert(page, "equal", equal(rows))
     insert(page, "losses", losses(rows))
+    insert(readme, "models", f"{short(rows)}\n\n{line}")
 
 
 def ratios(row: dict[str, Any], way: str = "plain") -> list[float]:
@@ -125,6 +126,32 @@ def times(rows: list[dict[str, Any]]) -> str:
         "PyTorch, ms: min, of accelerated",
     )
     return table(head, lines)
+
+
+def short(rows: list[dict[str, Any]]) -> str:
+    """What a user wants to know first, in the order of the gain."""
+    lines = [
+        (
+            row["title"],
+            row["framework"],
+            milliseconds(row["ways"]["plain"]["min_ms"]),
+            milliseconds(row["ways"]["accelerated"]["min_ms"]),
+            f"**{ratio(row):.2f}**",
+            f"{ratio(row, 'pytorch'):.2f}" if "pytorch" in row["ways"] else "",
+        )
+        for row in sorted(rows, key=ratio, reverse=True)
+    ]
+    return table(
+        (
+            "a training step",
+            "framework",
+            "plain, ms",
+            "accelerated, ms",
+            "plain / accelerated",
+            "PyTorch / accelerated",
+        ),
+        lines,
+    )
 
 
 def compiling(rows: list[dict[str, Any]]) -> str:
