@@ -7,9 +7,9 @@ With x_u what tap u sees of x at every window (`Window.take`), and put_u its adj
     kernel_gradient  dk_u = x_u^T dy                                                                             [R 5]
 
 A product has a factor per group of channels; where a group has one channel in and one out (depthwise), or x has one
-channel, it is elementwise, and XLA makes one loop of the whole sum. More taps than `UNROLLED_SUM` of a sum, or
-`UNROLLED` of the others, are counted by a loop; so are those of a depthwise kernel gradient, whose sums XLA:CPU
-makes one by one: spelled out, they take two to nine times as long to compile, and up to twice as long to run.
+channel, it is elementwise, and XLA makes one loop of the whole sum. More taps than `UNROLLED_SUM` of a sum, `FEW_SUMS`
+of a depthwise kernel gradient or `UNROLLED` of the others are counted by a loop. XLA:CPU makes the sums of a depthwise
+kernel gradient one by one, so that 25 take a second or two to compile, and nine a third of one.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from jaxcnn.ops._lib._window import Window
 VECTOR = 8  # numbers that XLA:CPU computes at once, where the length of an array is a multiple of it
 FEW_CHANNELS = 16
 UNROLLED_SUM = 32  # taps: XLA computes what is spelled out in each of its readers again, and a loop's result once
+FEW_SUMS = 9
+MANY_ELEMENTS = 2**19  # of x, whose sums take so long that it pays to compile each
 TAPS_PER_TURN = 8  # of a loop, so that XLA makes one pass of them
 
 
@@ -56,7 +58,7 @@ def kernel_gradient(problem: Problem, x: X, dy: Y) -> Kernel:
 
 def _kernel_gradient(problem: Problem, x: jax.Array, dy: jax.Array) -> jax.Array:
     window, padded = problem.window, problem.window.pad(x)
-    if window.tap_count <= UNROLLED and not _is_elementwise(problem, x, dy):
+    if window.tap_count <= (_spelled_out_sums(problem) if _is_elementwise(problem, x, dy) else UNROLLED):
         rows = jnp.stack([_transposed_times(problem, window.take(padded, tap), dy) for tap in window.taps])
     else:
         numbers = jnp.arange(window.tap_count, dtype=jnp.int32)
@@ -217,6 +219,11 @@ def _transposed_times(problem: Problem, seen: jax.Array, dy: jax.Array) -> jax.A
 def _is_elementwise(problem: Problem, x: jax.Array, dy: jax.Array) -> bool:
     """Whether a channel of x meets one of dy: depthwise."""
     return x.shape[-1] == dy.shape[-1] == problem.groups
+
+
+def _spelled_out_sums(problem: Problem) -> int:
+    """How many sums of a depthwise kernel gradient are spelled out."""
+    return FEW_SUMS if problem.elements[0] >= MANY_ELEMENTS else 0
 
 
 def _by_group(problem: Problem, array: jax.Array) -> jax.Array:
