@@ -100,7 +100,9 @@ def test_a_difference_is_a_share_of_each_array() -> None:
     assert changed("a", float("nan")) == float("inf")
 
 
-def row(name: str, plain: list[float], accelerated: list[float], seconds: float = 1.0) -> dict[str, Any]:
+def row(
+    name: str, plain: list[float], accelerated: list[float], seconds: float = 1.0, again: float = 1.0
+) -> dict[str, Any]:
     """Of a result."""
 
     def way(times: list[float], compiling: float) -> dict[str, Any]:
@@ -115,7 +117,11 @@ def row(name: str, plain: list[float], accelerated: list[float], seconds: float 
         "parameters": 1000,
         "verified": {"float64": 1e-15, "float32": errors, "is_double": True, "images": 2, "points": 5},
         "losses": {"plain": [2.0, 1.0], "accelerated": [2.0, 1.0]},
-        "ways": {"plain": way(plain, 1.0), "accelerated": way(accelerated, seconds)},
+        "ways": {
+            "plain": way(plain, 1.0),
+            "plain again": way([again * time for time in plain], 1.0),
+            "accelerated": way(accelerated, seconds),
+        },
     }
 
 
@@ -123,6 +129,8 @@ def test_a_model_that_loses_is_named() -> None:
     gains, noisy = row("gains", [4.0] * 5, [2.0] * 5), row("noisy", [1.9, 2.2, 2.2, 2.2], [2.0, 2.0, 2.0, 2.0])
     loses = row("loses", [1.0] * 5, [2.0] * 5, seconds=9.0)
     assert [report.loses(one) for one in (gains, noisy, loses)] == [False, False, True]
+    near = [row("near", [1.9] * 5, [2.0] * 5, again=again) for again in (1.0, 1.1, 1 / 1.1)]
+    assert [report.loses(one) for one in near] == [True, False, False]
     text = report.asked([gains, noisy, loses, {"name": "broken", "fault": "verify: no memory"}])
     assert "| no model below 1.0 of plain beyond noise | **no**: loses | the least 0.50 |" in text
     assert "**no**: broken (verify: no memory) | 3 of 4 |" in text
@@ -148,6 +156,9 @@ def test_the_page_takes_the_tables(tmp_path: Path) -> None:
     readme = tmp_path / "short.md"
     readme.write_text("<!-- models -->\n<!-- /models -->\n")
     report.report(page, readme, {"made_by": made_by, "packages": {"flax": "1"}, "rounds": 3, "rows": rows})
-    assert "| one, 2 of 8x8 | linen | 0.00 M | 2 / 2 | 1 / 1 | **2.00** | 2.00; 2.00 to 2.00 |  |" in page.read_text()
+    assert (
+        "| one, 2 of 8x8 | linen | 0.00 M | 2 / 2 | 1 / 1 | **2.00** | 2.00; 2.00 to 2.00 | 1.00 |  |"
+        in page.read_text()
+    )
     assert "two (measure: killed)" in page.read_text()
     assert "| one, 2 of 8x8 | linen | 2 | 1 | **2.00** |  |" in readme.read_text()

@@ -29,6 +29,7 @@ NAMES = (
     "dqn",
     "impala",
 )
+AGAIN = "plain again"  # a second program of the plain way, which differs by noise
 OPTIMIZERS = {"sgd": lambda rate: optax.sgd(rate, momentum=0.9), "adam": optax.adam}
 
 

@@ -67,6 +67,13 @@ def _has_volume(problem: Problem) -> bool:
     return problem.groups == 1 and len(problem.window.shape) > 2 and problem.window.tap_count > 1
 
 
+def _has_small_patches(problem: Problem) -> bool:
+    """At most 2^22 numbers; with twelve million a network of voxels took 1.3 times as long as by `direct`."""
+    return problem.images is not None and (
+        problem.images * prod(problem.window.out) * problem.window.tap_count * problem.c_in <= 2**22
+    )
+
+
 def _has_many_elements(problem: Problem) -> bool:
     return problem.images is not None and problem.images * prod(problem.window.shape) * problem.c_in >= 2**22
 
@@ -242,8 +249,8 @@ TABLE = (
     Row(
         "cpu",
         "input_gradient",
-        "3-D",
-        _has_volume,
+        "3-D, strided or of small patches",
+        lambda p: _has_volume(p) and (_is_strided(p) or _has_small_patches(p)),
         example((1, 4, 4, 4, 8), (2, 2, 2, 8, 8)),
         "im2col",
         Measured(3.93, 3.93, 3.9, 1),
