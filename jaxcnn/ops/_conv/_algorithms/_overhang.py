@@ -60,10 +60,11 @@ def _helps(
     """Whether YNNPACK convolves images of size `source` to `result`, of c to d channels, no faster than one core could.
 
     As measured: where padding keeps the size, if d <= 64 or c d <= 2^13; where it does not, of any channels. Not of
-    small arrays, nor where the rows to add are over a quarter of the result.
+    small arrays, nor where the rows to add are over a quarter of the result; nor in float64, which XLA itself convolves
+    by plain loops: the longer result took nine times as long.
     """
     c, d = channels
-    if not ONE_CORE or images is None or len(source) != 2 or dtype.itemsize < 4 or c < 8 or d <= 16:
+    if not ONE_CORE or images is None or len(source) != 2 or dtype != np.float32 or c < 8 or d <= 16:
         return False
     axis, more = _overhang(source, result)
     is_left_to_one = more > 1 or (more == 1 and (d <= 64 or c * d <= 2**13))
