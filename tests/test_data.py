@@ -527,6 +527,7 @@ def test_fingerprints_are_those_of_the_originals(name: str, originals: Path) -> 
     assert tuple(map(_tfds.fingerprint, parsed(originals / name))) == _tfds.FINGERPRINTS[name]
 
 
+@pytest.mark.long
 def test_tensorflow_datasets_itself_reads_what_was_prepared(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorflow_datasets as tfds
 

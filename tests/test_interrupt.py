@@ -183,6 +183,7 @@ def test_a_terminal_that_is_closed_leaves_a_run_that_goes_on(tmp_path: Path) -> 
     assert list((tmp_path / "run" / "checkpoints").iterdir())
 
 
+@pytest.mark.long
 def test_nohup_is_obeyed(tmp_path: Path) -> None:
     process, terminal = at_a_terminal(
         "train", *SHORT, "--out", "run", cwd=tmp_path, at_its_end="SIG_IGN", out=subprocess.DEVNULL

@@ -282,6 +282,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> str:
     return "toy"
 
 
+@pytest.mark.long
 def test_the_command_trains_resumes_and_reads_it(toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def command(*arguments: str) -> None:
         monkeypatch.setattr(sys, "argv", ["jaxcnn", *arguments])

@@ -100,6 +100,7 @@ def test_the_command_trains_resumes_and_reads_it(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_module_a_class_and_a_place_are_the_same(my_net: ModuleType, tmp_path: Path) -> None:
     trained = [
         session.train(net, **SHORT, out=f"run{n}") for n, net in enumerate((my_net, my_net.Small, "my_net:Small"))

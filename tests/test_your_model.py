@@ -39,7 +39,9 @@ def names_after(title: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("as_a_user_has_it")
-@pytest.mark.parametrize("title", BLOCKS)
+@pytest.mark.parametrize(
+    "title", [pytest.param(title, marks=[pytest.mark.long] * (title in ACCELERATED[1:])) for title in BLOCKS]
+)
 def test_each_block_runs_as_it_stands(title: str) -> None:
     found = [
         value for name, value in names_after(title).items() if name in ("value", "gradients", "gradient", "logits", "y")

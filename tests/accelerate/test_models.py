@@ -16,7 +16,10 @@ from programs import assert_alike, assert_same_structure, plain_equations
 import jaxcnn
 
 TOLERANCE = 1e-9
-pytestmark = pytest.mark.filterwarnings("ignore:scatter inputs")  # nnx's statistics are in float32
+pytestmark = [
+    pytest.mark.long,  # each library has a model in test_chains too, which is not long
+    pytest.mark.filterwarnings("ignore:scatter inputs"),  # nnx's statistics are in float32
+]
 
 
 @pytest.fixture
