@@ -32,7 +32,7 @@ from jaxcnn.ops._lib._window import Window
 VECTOR = 8  # numbers that XLA:CPU computes at once, where the length of an array is a multiple of it
 FEW_CHANNELS = 16
 UNROLLED_SUM = 32  # taps: XLA computes what is spelled out in each of its readers again, and a loop's result once
-FEW_SUMS = 9
+FEW_SUMS = 25
 MANY_ELEMENTS = 2**19  # of x, whose sums take so long that it pays to compile each
 TAPS_PER_TURN = 8  # of a loop, so that XLA makes one pass of them
 
