@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RESULT = HERE / "results" / "turns.json"
 SEED = 0
-SECONDS = 1.0
+SECONDS = 2.0
 GROUPED = "grouped convolutions"
 # run with each commit's own code: our program of every case, of flat arrays, whatever holds them there
 EXPORT = """

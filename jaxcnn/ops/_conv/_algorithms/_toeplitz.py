@@ -13,8 +13,8 @@ and with x_u what tap u of the axes before it sees of x (`Window.take`), put_u i
 
 so that each is `im2col` over the axes before, with the last axis among the channels. That is W / k times as many
 multiplications as needed, most of them by zeros, in products of W C by out D where C by D is too little for a product,
-and k times fewer values to copy. Of more taps u than a program may spell out (`_bounds`), or than may lie side by side
-in the cache, a loop takes one after another.
+and k times fewer values to copy. As many images are taken at a time as have their x_u side by side in 8 MiB; if not
+even one has, or a program may not spell out all u (`_bounds`), a loop takes one u after another.
 
 Zeros add no rounding, but make NaN of what is not finite: such a pixel reaches all windows of its rows (`spreads`).
 """
@@ -29,6 +29,7 @@ import numpy as np
 from jax import lax
 
 from jaxcnn.ops._conv._algorithm import Algorithm
+from jaxcnn.ops._conv._chunks import in_chunks
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._lib._bounds import UNROLLED
 from jaxcnn.ops._lib._types import Kernel, X, Y
@@ -36,7 +37,7 @@ from jaxcnn.ops._lib._window import Window
 from jaxcnn.ops._unfold import fold_window, unfold_window
 
 GREATEST_MATRIX = 2**22  # elements, of one u: 16 MiB in float32
-SIDE_BY_SIDE = 2**21  # bytes of x_u and B_u: beyond the cache, a loop takes one after another as fast, and holds one
+SIDE_BY_SIDE = 2**23  # bytes of x_u and B_u: 2**21 made [V]'s step in a scan a quarter slower
 
 
 def unsupported(problem: Problem) -> str | None:
@@ -55,8 +56,9 @@ def correlate(problem: Problem, x: X, kernel: Kernel) -> Y:
     """y = sum_u x_u B_u [R 1]."""
     before, flat = _before_last(problem.window), _padded_last(problem, x)
     kernel = kernel.astype(problem.dtypes.x)
-    if _fits_side_by_side(problem):
-        y = _product(problem, unfold_window(before, flat), _banded(problem, kernel), 0)
+    if (images := _images_side_by_side(problem)) is not None:
+        banded = _banded(problem, kernel)
+        (y,), _ = in_chunks(lambda x: ([_product(problem, unfold_window(before, x), banded, 0)], []), images, flat)
     else:
         padded = before.pad(flat)
 
@@ -71,8 +73,9 @@ def input_gradient(problem: Problem, dy: Y, kernel: Kernel) -> X:
     """dx = sum_u put_u(dy B_u^T) [R 6]."""
     dtype, before = problem.dtypes.of_gradients, _before_last(problem.window)
     kernel, flat = kernel.astype(problem.dtypes.x).astype(dtype), _flat(dy.astype(dtype))
-    if _fits_side_by_side(problem):
-        dx = fold_window(before, _product(problem, flat, _banded(problem, kernel), 1))
+    if (images := _images_side_by_side(problem)) is not None:
+        banded = _banded(problem, kernel)
+        (dx,), _ = in_chunks(lambda dy: ([fold_window(before, _product(problem, dy, banded, 1))], []), images, flat)
     else:
 
         def of_tap(number: jax.Array) -> jax.Array:
@@ -92,8 +95,13 @@ def kernel_gradient(problem: Problem, x: X, dy: Y) -> Kernel:
     """dk_u, the sums along the diagonals of dB_u = x_u^T dy [R 5]."""
     dtype, before = problem.dtypes.of_gradients, _before_last(problem.window)
     flat, dy = _padded_last(problem, x.astype(dtype)), _flat(dy.astype(dtype))
-    if _fits_side_by_side(problem):
-        dk = _diagonal_sums(problem, _transposed_product(problem, unfold_window(before, flat), dy))
+    if (images := _images_side_by_side(problem)) is not None:
+
+        def of_images(x: jax.Array, dy: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+            return [], [_transposed_product(problem, unfold_window(before, x), dy)]
+
+        _, (matrix,) = in_chunks(of_images, images, flat, dy)
+        dk = _diagonal_sums(problem, matrix)
     else:
         padded = before.pad(flat)
         numbers = jnp.arange(before.tap_count, dtype=jnp.int32)
@@ -108,13 +116,13 @@ def kernel_gradient(problem: Problem, x: X, dy: Y) -> Kernel:
     )
 
 
-def _fits_side_by_side(problem: Problem) -> bool:
-    """Whether the x_u, and the B_u, may lie side by side."""
-    before, images = _before_last(problem.window), 1 if problem.images is None else problem.images
-    seen = images * prod(before.out) * _width(problem) * problem.c_in
-    elements = before.tap_count * (seen + _width(problem) * problem.c_in * problem.window.out[-1] * problem.c_out)
-    size = elements * problem.dtypes.of_gradients.itemsize
-    return before.tap_count <= UNROLLED // 4 and size <= SIDE_BY_SIDE
+def _images_side_by_side(problem: Problem) -> int | None:
+    """Of how many images the x_u may lie side by side, with all B_u; None where not even of one."""
+    before, itemsize = _before_last(problem.window), problem.dtypes.of_gradients.itemsize
+    matrix = before.tap_count * _width(problem) * problem.c_in * problem.window.out[-1] * problem.c_out * itemsize
+    seen = before.tap_count * prod(before.out) * _width(problem) * problem.c_in * itemsize
+    images = (SIDE_BY_SIDE - matrix) // max(1, seen)
+    return images if before.tap_count <= UNROLLED // 4 and images > 0 else None
 
 
 def _padded_last(problem: Problem, x: jax.Array) -> jax.Array:
