@@ -17,7 +17,7 @@ from test_conv import GEOMETRIES, GOLDEN, MAPS, brute_kernel_gradient, convoluti
 
 from jaxcnn import ops, reference
 from jaxcnn.ops._conv import _chunks
-from jaxcnn.ops._conv._algorithms import ALGORITHMS, _overhang, _split
+from jaxcnn.ops._conv._algorithms import ALGORITHMS, _overhang, _split, _toeplitz
 from jaxcnn.ops._conv._plan import chosen, row_for
 from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._conv._row import Row
@@ -316,6 +316,24 @@ def test_how_far_a_nan_spreads(name: str, reached: int) -> None:
 def test_toeplitz_is_for_matrices_that_fit() -> None:
     with pytest.raises(ValueError, match="its banded matrix would have 25,804,800 elements, more than 4,194,304"):
         ops.conv(jnp.ones((1, 8, 128, 16)), jnp.ones((3, 3, 16, 100)), algorithm="toeplitz")
+
+
+@pytest.mark.parametrize("which", MAPS)
+@pytest.mark.parametrize("batch", [0, 1, 2, 4, 5])
+@pytest.mark.parametrize("images", [2, None], ids=["two images side by side", "tap by tap"])
+def test_toeplitz_of_some_images_or_of_one_tap_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, images: int | None, batch: int, which: str
+) -> None:
+    x, kernel, dy = integers((batch, 6, 5, 2)), integers((3, 3, 2, 4), seed=1), integers((batch, 6, 3, 4), seed=2)
+    options = {"padding": ((1, 1), (0, 0))}
+    problem, matrix, of_one_image = problem_of(x.shape, kernel.shape, options), 3 * 5 * 2 * 3 * 4, 3 * 6 * 5 * 2
+    monkeypatch.setattr(_toeplitz, "SIDE_BY_SIDE", x.dtype.itemsize * (matrix + (images or 0) * of_one_image))
+    assert _toeplitz._images_side_by_side(problem) == images
+    found, expected = (
+        jax.jit(MAPS[which](module, options | more))(x, kernel, dy)
+        for module, more in ((ops, {"algorithm": "toeplitz"}), (reference, {}))
+    )
+    assert_equal_trees(found, expected)
 
 
 @pytest.mark.parametrize("name", ["winograd2", "winograd4", "fft", "im2col", "taps", "toeplitz"])
