@@ -22,7 +22,6 @@ from agreement import (
     value_and_gradients,
 )
 from hypothesis import strategies as st
-from jax import lax
 
 from jaxcnn import ops, reference
 
@@ -323,24 +322,3 @@ def test_numpy_arrays_are_welcome() -> None:
     assert ops.conv(x, kernel, bias).ravel().tolist() == [1 + 0 + 1, 1 + 1 + 2, 1 + 2 + 3]
     assert ops.kernel_gradient(x, np.ones((1, 3, 1)), kernel.shape).ravel().tolist() == [0 + 1 + 2, 1 + 2 + 3]
     assert ops.input_gradient(np.ones((1, 3, 1)), kernel, x.shape).ravel().tolist() == [1, 2, 2, 1]
-
-
-def test_third_derivatives_through_a_loop_by_an_algorithm_by_name() -> None:
-    """By "auto" jax raises: docs/composition.md."""
-    x, kernel = normals((2, 4, 2)), normals((2, 2, 2), seed=1)
-
-    def third(conv: Any, steps: Any) -> jax.Array:
-        def step(kernel: jax.Array, _: Any) -> tuple[jax.Array, None]:
-            return kernel - 1e-2 * jax.grad(lambda kernel: jnp.sum(conv(x, kernel) ** 3))(kernel), None
-
-        def steepness(kernel: jax.Array) -> jax.Array:
-            return jnp.sum(jax.grad(lambda kernel: jnp.sum(steps(step, kernel) ** 2))(kernel) ** 2)
-
-        return jax.jit(jax.grad(steepness))(kernel)
-
-    def in_a_loop(step: Any, kernel: jax.Array) -> jax.Array:
-        return lax.scan(step, kernel, None, length=2)[0]
-
-    found = third(partial(ops.conv, algorithm="direct"), in_a_loop)
-    expected = third(reference.conv, lambda step, kernel: step(step(kernel, None)[0], None)[0])
-    assert_equal_trees(found, expected, roundings=64)

@@ -46,6 +46,7 @@ from jaxcnn.ops._conv._problem import Problem
 from jaxcnn.ops._lib._arguments import float_array, image_array, refuse
 from jaxcnn.ops._lib._dtypes import Dtypes, accumulator
 from jaxcnn.ops._lib._meshes import dividing, is_explicitly_sharded, laid_out_as, varying_alike
+from jaxcnn.ops._lib._pieces import compiled_once, in_one_piece
 from jaxcnn.ops._lib._record import (
     IMAGES,
     KERNELS,
@@ -195,6 +196,7 @@ def _conv_relu_max_pool_bwd(
 _conv_relu_max_pool.defvjp(_conv_relu_max_pool_fwd, _conv_relu_max_pool_bwd)
 
 
+@partial(compiled_once, statics=2)
 def _pooled(planned: Planned, pool: Window, x: X, kernel: Kernel, bias: Bias) -> tuple[jax.Array, jax.Array]:
     """y and winner; `nobody` is the number of taps."""
     z = _rule.correlate(planned.but(dtypes=planned.problem.dtypes.unrounded), x, kernel)
@@ -220,6 +222,7 @@ def _summing(planned: Planned) -> Planned:
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("planned", "pool", "chunk"))
+@partial(in_one_piece, statics=3)
 def _gradients_by_platform(
     planned: Planned, pool: Window, chunk: int, x: X, kernel: Kernel, winner: jax.Array, dy: Pooled
 ) -> tuple[X, Kernel]:

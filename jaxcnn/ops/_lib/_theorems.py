@@ -16,8 +16,8 @@ Pointwise           y[i] = f(x[i]) has  dx[i] = f'(x[i]) dy[i]; what f' is compu
 Per example         L[n] of row n of the scores and label n only has  dz[n, k] = dL[n] (dL[n] / dz[n, k]), and 0 where
                     dL[n] is 0 (the loss is not used), even if the slope is not finite
 
-A map is called with what is static first, one hashable value, and then with arrays; it returns one array. Inside
-`shard_map` and on explicit meshes a gradient lies as its argument (`_meshes`).
+A map is called with what is static first, one hashable value, and then with arrays; it returns one array. To jax it is
+one piece (`_pieces`). Inside `shard_map` and on explicit meshes a gradient lies as its argument (`_meshes`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.ops._lib._meshes import laid_out_as
+from jaxcnn.ops._lib._pieces import in_one_piece
 
 Map = Callable[..., jax.Array]
 Arrays = tuple[jax.Array, ...]
@@ -55,6 +56,7 @@ def adjoint_pair(forward: Map, adjoint: Map) -> tuple[Map, Map]:
     Returns:
         both, differentiable in x and in y. They keep the fixed arrays for the backward pass.
     """
+    forward, adjoint = in_one_piece(forward), in_one_piece(adjoint)
 
     @partial(jax.custom_vjp, nondiff_argnums=(0,))
     @wraps(forward)
@@ -93,6 +95,7 @@ def trilinear(value: Map, left: Map, right: Map, right_of_left: Map | None = Non
     Returns:
         the three, differentiable in both of their arrays. Each keeps its two arguments, once.
     """
+    value, left, right, right_of_left = map(in_one_piece, (value, left, right, right_of_left or right))
 
     @partial(jax.custom_vjp, nondiff_argnums=(0,))
     @wraps(value)
@@ -112,7 +115,7 @@ def trilinear(value: Map, left: Map, right: Map, right_of_left: Map | None = Non
     @partial(jax.custom_vjp, nondiff_argnums=(0,))
     @wraps(right)
     def in_b_of_left(static: Trilinear, a: jax.Array, g: jax.Array) -> jax.Array:
-        return (right_of_left or right)(static, a, g)
+        return right_of_left(static, a, g)
 
     def of_value(static: Trilinear, a: jax.Array, b: jax.Array, g: jax.Array) -> Arrays:
         static, g = static.of_gradients_along(g)
