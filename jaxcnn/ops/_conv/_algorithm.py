@@ -50,6 +50,7 @@ class Algorithm:
             arguments that it carries them from.
         on_a_cpu: the map as it is computed on a CPU, if it differs there.
         of_examples: another map for many examples at a time (`jax.vmap`), where "auto" chooses.
+        platforms: those that it runs on; on others "auto" chooses. None for all.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Algorithm:
     spreads: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     on_a_cpu: Callable[[str, Problem], Map | None] = always_the_same
     of_examples: Mapping[str, Map] = field(default_factory=dict)
+    platforms: tuple[str, ...] | None = None
 
     def cannot(self, which: str, problem: Problem) -> str | None:
         """Why it cannot compute a map of a problem, if so."""

@@ -171,15 +171,20 @@ def _with_reason(which: str, platform: str, planned: Planned) -> tuple[str, str]
 def run(which: str, planned: Planned, *args: jax.Array) -> jax.Array:
     """A map, its algorithm chosen when it is lowered: one exported program may serve several platforms."""
     problem, name = planned.problem, getattr(planned.plan, which)
-    takers = {
-        platform: ALGORITHMS[name] if name != "auto" else chosen(which, platform, problem) for platform in PLATFORMS
-    }
+    takers = {platform: _taker(which, platform, problem, name) for platform in PLATFORMS}
     ways = {platform: (taker, taker.on(platform, which, problem)) for platform, taker in takers.items()}
     branches = {platform: _way(which, planned, *way) for platform, way in ways.items()}
     if len({*ways.values()}) == 1:
         return branches["cpu"](*args)
     default = _way(which, planned, DIRECT, DIRECT.maps[which]) if name == "auto" else branches["tpu"]
     return lax.platform_dependent(*args, **branches, default=default)
+
+
+def _taker(which: str, platform: str, problem: Problem, name: str) -> Algorithm:
+    """The algorithm by its name, or what "auto" takes where it is asked for, or where the other does not run."""
+    asked = ALGORITHMS.get(name)
+    runs = asked is not None and (asked.platforms is None or platform in asked.platforms)
+    return asked if asked is not None and runs else chosen(which, platform, problem)
 
 
 def run_of_transposed(planned: Planned, x: jax.Array, dy: jax.Array) -> jax.Array:

@@ -17,6 +17,7 @@ from math import prod
 from typing import Any
 
 import jax
+import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -111,6 +112,13 @@ def of_product(left: jax.Array, right: jax.Array, left_axes: Sequence[int], righ
         if axis not in summed
     ]
     return NamedSharding(mesh, PartitionSpec(*kept))
+
+
+def varying_as(array: jax.Array, shape: Sequence[Any], dtype: np.dtype) -> jax.ShapeDtypeStruct:
+    """The type of a result that varies as the array does, inside `shard_map`; elsewhere of that shape and dtype."""
+    mesh, kind = _mesh(array), jax.typeof(array).manual_axis_type
+    sharding = None if mesh.empty else NamedSharding(mesh, PartitionSpec())
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding, manual_axis_type=kind)
 
 
 def _varying_axes(array: jax.Array) -> frozenset[Any]:

@@ -4,6 +4,7 @@ from jaxcnn.ops._conv._algorithms._canonical import CANONICAL
 from jaxcnn.ops._conv._algorithms._direct import DIRECT
 from jaxcnn.ops._conv._algorithms._fft import FFT
 from jaxcnn.ops._conv._algorithms._im2col import IM2COL
+from jaxcnn.ops._conv._algorithms._onednn import ONEDNN
 from jaxcnn.ops._conv._algorithms._phases import PHASES
 from jaxcnn.ops._conv._algorithms._space_to_batch import SPACE_TO_BATCH
 from jaxcnn.ops._conv._algorithms._split import SPLIT
@@ -25,5 +26,6 @@ ALGORITHMS = {
         WINOGRAD2,
         WINOGRAD4,
         FFT,
+        ONEDNN,
     )
 }

@@ -1,0 +1,1 @@
+"""Engines below the algorithms: compiled code, and what brings it."""
