@@ -193,6 +193,13 @@ CONV_TRANSPOSE = Op(
     drawn((2, 3, 3, 2), (3, 3, 2, 2), (2,)),
     is_exact=True,
 )
+UPWARD_GROUPS: dict[str, Any] = {"stride": (1, 2), "dilation": (2, 1), "groups": 2}
+CONV_TRANSPOSE_GROUPS = Op(
+    "conv_transpose, 2 groups, dilated",
+    lambda m, x, k: m.conv_transpose(x, k, **UPWARD_GROUPS),
+    drawn((2, 3, 3, 4), (2, 2, 2, 4)),
+    is_exact=True,
+)
 KERNEL_GRADIENT = Op(
     "kernel_gradient",
     lambda m, x, dy: m.kernel_gradient(x, dy, (2, 2, 2, 3)),
@@ -243,6 +250,12 @@ def dx_of_mixed_groups(dy: jax.Array, x: jax.Array, k: jax.Array) -> jax.Array:
 def dk_of_mixed_groups(dy: jax.Array, x: jax.Array, k: jax.Array) -> jax.Array:
     """CONV_GROUPS' kernel gradient with each group's x for the other."""
     return reference.kernel_gradient(jnp.roll(x, 2, axis=-1), dy, k.shape, groups=2)
+
+
+def dx_of_mixed_transposed_groups(dy: jax.Array, x: jax.Array, k: jax.Array) -> jax.Array:
+    """CONV_TRANSPOSE_GROUPS' dx with channel c of group g at place c 2 + g for g 2 + c."""
+    dx = reference.correlate(dy, k, **UPWARD_GROUPS)
+    return jnp.swapaxes(dx.reshape(*x.shape[:-1], 2, 2), -1, -2).reshape(x.shape)
 
 
 CONV_MUTANTS = (
@@ -356,6 +369,21 @@ CONV_MUTANTS = (
         lambda dy, x, k, b: reference.correlate(dy, lax.stop_gradient(k), **UPWARD),
         **without_derivative("args[0][1]"),
     ),
+    planted(
+        CONV_TRANSPOSE,
+        "x a constant of dk",
+        lambda dy, x, k, b: reference.kernel_gradient(dy, lax.stop_gradient(x), k.shape, **UPWARD),
+        1,
+        **without_derivative("args[0][0]"),
+    ),
+    planted(CONV_TRANSPOSE_GROUPS, "groups mixed up in dx", dx_of_mixed_transposed_groups),
+    planted(
+        CONV_TRANSPOSE_GROUPS,
+        "each group's x for the other in dk",
+        lambda dy, x, k: reference.kernel_gradient(dy, jnp.roll(x, 2, axis=-1), k.shape, **UPWARD_GROUPS),
+        1,
+    ),
+    spoilt(CONV_TRANSPOSE_GROUPS, "dk as if stride and dilation changed places", lambda dk: jnp.swapaxes(dk, 0, 1), 1),
 )
 
 # --- pooling -------------------------------------------------------------------------------------------------------
@@ -848,6 +876,12 @@ NAN_GROUP = Op(
     drawn((2, 4, 4, 4), (2, 2, 2, 4), first=nan_in(0, 1, 1, 3)),
     at_ties=True,
 )
+NAN_TRANSPOSED = Op(
+    "conv_transpose, NaN at a corner of x",
+    lambda m, x, k: m.conv_transpose(x, k, **UPWARD),
+    drawn((2, 3, 3, 2), (3, 3, 2, 2), first=nan_in(0, 0, 2, 1)),
+    at_ties=True,
+)
 GREAT = Op(
     "layer_norm, of 1e20",
     lambda m, x, s, b: m.layer_norm(x, s, b),
@@ -924,6 +958,14 @@ IN_USE_MUTANTS = (
         1,
     ),
     planted(NAN_GROUP, "NaN of another group in dk", through_zeros, 1),
+    planted(
+        NAN_TRANSPOSED,
+        "NaN of x times the zeros around dy in dk",
+        lambda dy, x, k: reference.kernel_gradient(
+            jnp.pad(dy, ((0, 0), *UPWARD["padding"], (0, 0))), x, k.shape, stride=2
+        ),
+        1,
+    ),
     planted(GREAT, "squares in float32", of_float32_squares),
     planted(FAR, "variance by a difference of means", of_a_difference_of_means),
     planted(CONV, "cotangent clipped at 100", lambda dy, x, k, b: autodiff(CONV, clipped_at(100)(dy), x, k, b)[0]),
