@@ -79,8 +79,9 @@ def test_help_says_what_there_is(home: Path) -> None:
     assert "12 for single_filter" in of_train and "runs/<net>-<data>-<n>" in of_train
 
 
-def test_version_names_the_versions_and_the_devices(home: Path) -> None:
-    ours, jaxs, devices = run("--version", cwd=home).splitlines()
+def test_version_names_the_versions_the_devices_and_the_engines(home: Path) -> None:
+    ours, jaxs, devices, engines = run("--version", cwd=home).splitlines()
+    assert engines.startswith("engines onednn ")
     assert (ours, jaxs) == (f"jaxcnn {jaxcnn.__version__}", f"jax {jax.__version__}")
     assert devices.startswith("devices cpu:0")
 

@@ -23,7 +23,7 @@ def public_functions(module: ModuleType) -> list[str]:
 
 def test_the_names_are_equal() -> None:
     assert public_functions(reference) == sorted(reference.__all__)
-    assert set(public_functions(ops)) == {*reference.__all__, "conv_plan"}
+    assert set(public_functions(ops)) == {*reference.__all__, "conv_plan", "engines"}
 
 
 @pytest.mark.parametrize("name", public_functions(reference))

@@ -30,6 +30,7 @@ def _print_version(wanted: bool) -> bool:
         return wanted
     found = ", ".join(f"{device.platform}:{device.id} ({device.device_kind})" for device in devices())
     print(f"jaxcnn {jaxcnn.__version__}\njax {jaxcnn.provenance.versions('jax')['jax']}\ndevices {found}")
+    print(f"engines {', '.join(jaxcnn.ops.engines().values())}")
     raise typer.Exit
 
 
@@ -39,7 +40,7 @@ def command(
         bool,
         typer.Option(
             "--version",
-            help="Print the versions of jaxcnn and jax, and the devices.",
+            help="Print the versions of jaxcnn and jax, the devices, and the engines below jax.",
             callback=_print_version,
             is_eager=True,
         ),

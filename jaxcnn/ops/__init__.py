@@ -1,7 +1,8 @@
 """The operations, with hand-derived gradients: one file per operation, the mathematics in its first lines.
 
 `jaxcnn.reference` has the same names and signatures as plain forwards, for autodiff. `Padding`, `PerAxis`, `Count` and
-`Algorithms` are the types of their options, for annotations; `conv_plan` and `Plan` say who computes a convolution.
+`Algorithms` are the types of their options, for annotations; `conv_plan` and `Plan` say who computes a convolution;
+`engines` what compiled code there is for it.
 """
 
 import inspect
@@ -18,6 +19,7 @@ from jaxcnn.ops._conv import kernel_gradient as kernel_gradient
 from jaxcnn.ops._conv._conv_general_dilated import conv_general_dilated as conv_general_dilated
 from jaxcnn.ops._conv._conv_relu_max_pool import conv_relu_max_pool as conv_relu_max_pool
 from jaxcnn.ops._conv._conv_transpose import conv_transpose as conv_transpose
+from jaxcnn.ops._conv._native._engine import engines as engines
 from jaxcnn.ops._dense import dense as dense
 from jaxcnn.ops._flatten import flatten as flatten
 from jaxcnn.ops._lib._numpy import mapped_too

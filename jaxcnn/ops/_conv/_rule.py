@@ -125,8 +125,8 @@ def conv(
         preferred_element_type: dtype of the result; that of x where None.
         algorithm: of it and its gradients: "auto"; a name, for those of its three maps that the algorithm has
             ("direct", "im2col", "taps", "toeplitz", "winograd2", "winograd4", "fft", "split", "phases", "canonical",
-            "space_to_batch"); a mapping from "correlate", "input_gradient" and "kernel_gradient" to names; or a `Plan`,
-            as `conv_plan` gives. With "auto", NaN, infinity and far greater numbers reach only the windows
+            "space_to_batch", "onednn"); a mapping from "correlate", "input_gradient" and "kernel_gradient" to names;
+            or a `Plan`, as `conv_plan` gives. With "auto", NaN, infinity and far greater numbers reach only the windows
             that see them. "fft", "winograd2" and "winograd4" round by the greatest number of an image or tile; with
             these, "toeplitz", "split" and "phases", NaN and infinity spread to tiles, images, rows or other groups.
         padding_mode: what the padding holds: "zeros"; "reflect", x mirrored at its ends; "circular", x repeated;

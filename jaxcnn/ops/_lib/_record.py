@@ -98,11 +98,13 @@ class Op:
         return str(path.relative_to(ops)) if path.is_relative_to(ops) else path.name
 
 
+COMPUTE_NOTHING = ("conv_plan", "engines")
+
+
 def records() -> dict[str, Op]:
     """Every op that `jaxcnn.ops` exports, by its name, with the record in its file."""
     exported = {name: f for name, f in vars(sys.modules["jaxcnn.ops"]).items() if inspect.isfunction(f)}
-    del exported["conv_plan"]  # which computes nothing
-    return {name: _record_of(inspect.unwrap(f)) for name, f in sorted(exported.items())}
+    return {name: _record_of(inspect.unwrap(f)) for name, f in sorted(exported.items()) if name not in COMPUTE_NOTHING}
 
 
 def _record_of(function: Callable[..., Any]) -> Op:

@@ -57,6 +57,23 @@ def why_not() -> str | None:
     return None if isinstance(found, Engine) else found
 
 
+def engines() -> dict[str, str]:
+    """The compiled engines below convolution: each one's version, or why it is not here, in words.
+
+    It looks only: nothing is compiled or loaded.
+
+    Example:
+        >>> list(engines())
+        ['onednn']
+    """
+    try:
+        _files()
+        _compiler()
+    except NotHere as reason:
+        return {"onednn": f"onednn is not here: {reason}"}
+    return {"onednn": f"onednn {metadata.version(PACKAGES[0])}"}
+
+
 def engine() -> Engine:
     """The engine; `NotHere` if there is none."""
     found = _loaded()
