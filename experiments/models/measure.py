@@ -12,7 +12,19 @@ import jax
 import numpy as np
 
 import jaxcnn
-from experiments.models.model import AGAIN, Batch, Loss, Model, PyTree, cast, first_arguments, make, training_step
+from experiments.models.model import (
+    AGAIN,
+    ENGINE,
+    Batch,
+    Loss,
+    Model,
+    PyTree,
+    cast,
+    first_arguments,
+    make,
+    training_step,
+)
+from jaxcnn import ops
 
 Call = Callable[[Batch], Callable[[], Any]]  # what is to be timed, given the batch
 FEW_IMAGES = 4  # to be verified on: XLA:CPU has no fast convolutions in float64
@@ -23,8 +35,10 @@ COMPILES = 2
 
 
 def ways(model: Model) -> dict[str, Loss]:
-    """The loss as it is, and with the one line before it."""
-    return {"plain": model.loss, "accelerated": jaxcnn.accelerate(model.loss)}
+    """The loss as it is, with the one line before it, and with its convolutions by oneDNN where that is here."""
+    own = {"plain": model.loss, "accelerated": jaxcnn.accelerate(model.loss)}
+    has_engine = not ops.engines()[ENGINE].startswith(f"{ENGINE} is not here")
+    return own | ({ENGINE: jaxcnn.accelerate(model.loss, plan=ENGINE)} if has_engine else {})
 
 
 def timed_ways(model: Model) -> dict[str, Loss]:

@@ -30,6 +30,7 @@ NAMES = (
     "impala",
 )
 AGAIN = "plain again"  # a second program of the plain way, which differs by noise
+ENGINE = "onednn"  # a way that is there where the engine is
 OPTIMIZERS = {"sgd": lambda rate: optax.sgd(rate, momentum=0.9), "adam": optax.adam}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from experiments.models.model import AGAIN
+from experiments.models.model import AGAIN, ENGINE
 from experiments.report import MADE_BY, insert, table
 from jaxcnn.bench import milliseconds
 
@@ -22,6 +22,7 @@ def report(page: Path, readme: Path, result: dict[str, Any]) -> None:
     line = f"{MADE_BY.format(**result['made_by'])}; {result['rounds']} rounds; {packages}."
     insert(page, "asked", asked(result["rows"]))
     insert(page, "times", f"{times(rows)}\n\n{line}")
+    insert(page, "engine", engine(rows))
     insert(page, "compiling", compiling(rows))
     insert(page, "equal", equal(rows))
     insert(page, "losses", losses(rows))
@@ -133,6 +134,50 @@ def times(rows: list[dict[str, Any]]) -> str:
         "by rounds: median; middle half",
         "plain / plain again, minima",
         "PyTorch, ms: min, of accelerated",
+    )
+    return table(head, lines)
+
+
+def engine(rows: list[dict[str, Any]]) -> str:
+    """A step with convolutions by oneDNN, the models where it gains most first, and the medians."""
+    measured = [row for row in rows if ENGINE in row["ways"]]
+    if not measured:
+        return "Not measured: oneDNN was not there."
+
+    def gain(row: dict[str, Any], way: str) -> float:
+        quotient: float = row["ways"][way]["min_ms"] / row["ways"][ENGINE]["min_ms"]
+        return quotient
+
+    lines = []
+    for row in sorted(measured, key=lambda row: gain(row, "plain"), reverse=True):
+        found, way = row["verified"]["float32"], row["ways"][ENGINE]
+        lines.append(
+            (
+                row["name"],
+                f"{milliseconds(way['min_ms'])} / {milliseconds(way['median_ms'])}",
+                *(
+                    f"{gain(row, each):.2f}" if each in row["ways"] else ""
+                    for each in ("plain", "accelerated", "pytorch")
+                ),
+                f"{seconds(row, ENGINE) / seconds(row, 'plain'):.2f}",
+                f"{way['temporary_bytes'] / row['ways']['plain']['temporary_bytes']:.2f}",
+                f"{found[ENGINE] / found['plain']:.2g}",
+            )
+        )
+    middles = [
+        f"**{median(of):.2f}**" if (of := [gain(row, way) for row in measured if way in row["ways"]]) else ""
+        for way in ("plain", "accelerated", "pytorch")
+    ]
+    lines.append(("median", "", *middles, "", "", ""))
+    head = (
+        "with oneDNN",
+        "ms: min / median",
+        "plain / it",
+        "accelerated / it",
+        "PyTorch / it",
+        "compiling, of plain's",
+        "temporaries, of plain's",
+        "float32 error, of plain's",
     )
     return table(head, lines)
 
