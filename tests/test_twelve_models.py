@@ -52,6 +52,7 @@ def test_a_step_gives_a_loss_and_as_many_parameters_as_it_takes(name: str) -> No
         assert shapes == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SMALL)
 def test_the_loss_falls(name: str) -> None:
     model = small(name)

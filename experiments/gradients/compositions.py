@@ -27,7 +27,17 @@ def main() -> int:
     """Run the tests and write the page; their exit status."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder, "results.xml")
-        options = ["-n0", "-q", "-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--junitxml={results}"]
+        options = [
+            "-m",
+            "long or not long",
+            "-n0",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-o",
+            "junit_family=xunit1",
+            f"--junitxml={results}",
+        ]
         status = subprocess.run([sys.executable, "-m", "pytest", *options, *TESTS], cwd=ROOT).returncode
         insert(PAGE, "compositions", report(ElementTree.parse(results).getroot()))
     return status

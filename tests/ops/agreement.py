@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,12 +11,19 @@ import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from jax import lax
 
 from jaxcnn.check import check_vjp
 
 Function = Callable[..., Any]
+
+
+def mostly_long(names: Iterable[Any], but: Container[Any]) -> list[Any]:
+    """Parameters of a test, all of them marked as long but some."""
+    return [name if name in but else pytest.param(name, marks=pytest.mark.long) for name in names]
+
 
 # the same examples every time, and no clock: most of an example is XLA compiling its geometry
 drawn = partial(

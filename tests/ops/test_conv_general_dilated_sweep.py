@@ -141,7 +141,7 @@ def compare(call: Call, seed: int) -> str:
     return "ours" if is_ours else "lax's own"
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(3, 40))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 40))])
 def test_drawn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     went = [compare(drawn(rng), 100 * seed + number) for number in range(CALLS_PER_TEST)]

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from agreement import normals
+from agreement import mostly_long, normals
 from jax import lax
 
 from jaxcnn import ops, reference
@@ -36,10 +36,7 @@ NETS: dict[str, Net] = {
 }
 
 
-FIRST = ("conv", "max_pool", "conv_relu_max_pool")
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FIRST else pytest.mark.long) for n in NETS])
+@pytest.mark.parametrize("name", mostly_long(NETS, ("conv",)))
 def test_third_derivatives_are_the_plain_ones_without_a_loop(name: str) -> None:
     x, kernel = normals(IMAGES), normals(KERNELS, seed=1)
 

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jaxlib
 import numpy as np
+
+from jaxcnn import _whole
 
 SOURCE = Path(__file__).with_name("onednn.cc")
 HANDLERS = ("correlate", "input_gradient", "kernel_gradient")
@@ -127,25 +128,23 @@ def _installed(package: str, name: str) -> Path:
 
 def _compiled(library: Path, include: Path) -> Path:
     """The handlers, compiled unless they are in the cache."""
-    from platformdirs import user_cache_path
-
     compiler = _compiler()
     folders = [f"-I{jax.ffi.include_dir()}", f"-I{include}", f"-L{library.parent}", f"-Wl,-rpath,{library.parent}"]
     command = [*compiler, *FLAGS, *folders, str(SOURCE), f"-l:{library.name}"]
-    versions = [jaxlib.__version__, *map(metadata.version, PACKAGES)]
+    versions = map(metadata.version, ("jaxlib", *PACKAGES))
     key = hashlib.sha256("\0".join([SOURCE.read_text(), *command, *versions]).encode()).hexdigest()[:16]
-    folder = user_cache_path("jaxcnn")
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcnn"
     kept = folder / f"onednn-{key}.so"
     if kept.is_file():
         return kept
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as at:
+    with tempfile.TemporaryDirectory() as at:
         made = Path(at) / kept.name
         run = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, check=False)
         if run.returncode:
             said = next((line for line in run.stderr.splitlines() if "error" in line), run.stderr.strip()[-200:])
             raise NotHere(f"{compiler[0]} could not compile it: {said}")
-        os.replace(made, kept)  # another process may do the same at the same time
+        _whole.write(kept, made.read_bytes())
     return kept
 
 
