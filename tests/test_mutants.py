@@ -17,7 +17,7 @@ SAMPLE = [
     mutant
     for number, mutant in enumerate(MUTANTS)
     if TAKES_TEN_SECONDS_TO_COMPILE not in mutant.name
-    and (number % 6 == 0 or mutant in IN_USE_MUTANTS or mutant.op.function != MUTANTS[number - 1].op.function)
+    and (number % 12 == 0 or mutant in IN_USE_MUTANTS or mutant.op.function != MUTANTS[number - 1].op.function)
 ]
 IN_USE = [mutant.op for mutant in IN_USE_MUTANTS if TAKES_TEN_SECONDS_TO_COMPILE not in mutant.name]
 RIGHT = tuple(dict.fromkeys([*OPS[::4], *IN_USE]))

@@ -79,7 +79,11 @@ def count(operation: str, program: str) -> int:
 
 @pytest.mark.parametrize(
     ("name", "dtype", "tolerance"),
-    [*((name, "float64", 1e-10) for name in NETS), ("lenet", "float32", 1e-5)],
+    [
+        ("lenet", "float64", 1e-10),
+        ("lenet", "float32", 1e-5),
+        *(pytest.param(name, "float64", 1e-10, marks=pytest.mark.long) for name in NETS if name != "lenet"),
+    ],
 )
 def test_eight_devices_train_as_one_does(name: str, dtype: str, tolerance: float, digits: data.Split) -> None:
     """Sums in another order, carried on for 20 steps: in float32 by whatever ReLU or maximum has flipped, too."""

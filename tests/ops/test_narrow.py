@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from agreement import normals
+from agreement import mostly_long, normals
 from catalogue import OPS
 
 from jaxcnn import ops, reference
@@ -232,7 +232,7 @@ CASES |= {name: Case(op.of_module, op.args) for name, op in OPS.items() if name.
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("dtype", NARROW, ids=lambda dtype: np.dtype(dtype).name)
+@pytest.mark.parametrize("dtype", mostly_long(NARROW, (jnp.bfloat16,)), ids=lambda dtype: np.dtype(dtype).name)
 @pytest.mark.parametrize(
     "compiled", [pytest.param(False, marks=pytest.mark.long, id="eagerly"), pytest.param(True, id="jit")]
 )
